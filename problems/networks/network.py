@@ -149,7 +149,7 @@ def _split(layout: Layout, v: Array) -> dict[str, Array]:
 def _join(layout: Layout, parts: Mapping[str, Array]) -> Array:
     """Return the flat vectors (..., n) whose parts are given; the inverse of `_split`."""
     xp = namespace(*parts.values())
-    lead = {name: parts[name].shape[: -len(shape)] for name, shape in layout.shapes.items()}
+    lead = {name: parts[name].shape[: parts[name].ndim - len(shape)] for name, shape in layout.shapes.items()}
     return xp.concat([xp.reshape(parts[name], (*lead[name], -1)) for name in layout.names], axis=-1)
 
 
