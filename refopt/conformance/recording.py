@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,11 +44,22 @@ class Recording(NamedTuple):
     about: Mapping[str, Any]
 
 
+@contextmanager
+def located(place: str) -> Iterator[None]:
+    """Add a note of the place to whatever a candidate raises inside."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(place)
+        raise
+
+
 def play(player: Player, stream: Stream, steps: int, lr: float) -> Path:
     """Play `steps` steps of `stream`, at the learning rate lr times the stream's own factor."""
     write: Write | None = None
-    with np.errstate(all="ignore"):  # a candidate may overflow; where, is the answer
+    with np.errstate(all="ignore"), located(f"{player.name} at the start of stream {stream.name!r}"):
         advance = player.start(stream.x0.copy(), stream.rate(lr))
+    with np.errstate(all="ignore"):  # a candidate may overflow; where, is the answer
         iterates = []
         for k in range(steps):
             handed: list[tuple[Array, bytes]] = []
@@ -57,10 +69,11 @@ def play(player: Player, stream: Stream, steps: int, lr: float) -> Path:
                 handed.append((g, g.tobytes()))
                 return g
 
-            x = advance(k, grad)
-            if x.shape != stream.x0.shape or x.dtype != stream.x0.dtype:
-                rule = f"{player.name} must return x of shape {stream.x0.shape} and dtype {stream.x0.dtype}"
-                raise ValueError(f"{rule}, got {x.shape} and {x.dtype}")
+            with located(f"{player.name} at step {k + 1} of stream {stream.name!r}"):
+                x = advance(k, grad)
+                if x.shape != stream.x0.shape or x.dtype != stream.x0.dtype:
+                    rule = f"{player.name} must return x of shape {stream.x0.shape} and dtype {stream.x0.dtype}"
+                    raise ValueError(f"{rule}, got {x.shape} and {x.dtype}")
             iterates.append(x.copy())
             for g, bits in handed:
                 if write is None and g.tobytes() != bits:

@@ -46,7 +46,12 @@ class Reference:
     @cached_property
     def x(self) -> Array:
         """The iterates after steps 1, 2, ...: (steps, n)."""
-        return play(methods.player(self.method, **self.hyper), self.stream, self.steps, self.lr).x
+        return self.played()
+
+    def played(self, touch: Callable[[Any], Any] = lambda node: node) -> Array:
+        """Return the iterates where `touch` is applied to every number that rounding can touch."""
+        player = methods.player(self.method, touch=touch, **touch(self.hyper))
+        return play(player, self.stream, self.steps, touch(self.lr)).x
 
     @cached_property
     def rounding(self) -> Array:
@@ -59,11 +64,7 @@ class Reference:
     @cached_property
     def spread(self) -> Array:
         """SAFETY times what rounding was seen to do: (steps, n), in units of x."""
-        changes = []
-        for run in range(SPREAD_RUNS):
-            lowered = _lowering(run, self.x.dtype)
-            player = methods.player(self.method, touch=lowered, **lowered(self.hyper))
-            changes.append(distance(play(player, self.stream, self.steps, lowered(self.lr)).x, self.x))
+        changes = [distance(self.played(_lowering(run, self.x.dtype)), self.x) for run in range(SPREAD_RUNS)]
         return SAFETY * np.maximum.accumulate(np.max(changes, axis=0))
 
 

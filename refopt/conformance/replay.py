@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backends.arrays import Array
 from refopt.conformance import streams as catalogue
 from refopt.conformance.adapters import Player, adapt
 from refopt.conformance.recording import Path, Recording, play
@@ -44,6 +45,17 @@ class Difference(NamedTuple):
             f"{place}: reference {self.reference!r}, candidate {self.candidate!r}, "
             f"relative difference {self.relative:.2g}, tolerance {self.tolerance:.1g}"
         )
+
+
+class Trace(NamedTuple):
+    """The differences on one stream, step by step; see `Difference` for their unit."""
+
+    stream: str
+    steps: Array  # (r,) integers t = 1, 2, ...
+    relative: Array  # (r,) the largest relative difference of a coordinate
+    tolerance: Array  # (r,) what is allowed there
+    largest: Difference
+    first: Difference | None  # the first beyond the tolerance
 
 
 class Comparison(NamedTuple):
@@ -90,6 +102,20 @@ def compare(
     >>> compare(lambda x, g, state, lr: (x - lr * g, state), "heavy_ball").first.step
     2
     """
+    return summary(traces(candidate, method, dialect=dialect, streams=streams, steps=steps, rtol=rtol, **hyper))
+
+
+def traces(
+    candidate: Any,
+    method: str | Method,
+    *,
+    dialect: str | None = None,
+    streams: Sequence[str | Stream] = catalogue.NAMES,
+    steps: int = 200,
+    rtol: float = 0.0,
+    **hyper: Any,
+) -> list[Trace]:
+    """Return what `compare` sums up, stream by stream; its arguments, errors and cost are the same."""
     require(steps >= 1, "steps must be at least 1", steps)
     require(rtol >= 0, "rtol must be at least 0", rtol)
     module: Any = get(method) if isinstance(method, str) else method
@@ -105,10 +131,15 @@ def compare(
         if stream.lr is None or "lr" in keywords(module.step):
             path = _path(candidate, stream, steps, lr)
             if path is not None:
-                found.append(_differences(path, _reference(module, hyper, lr, stream, steps), rtol))
+                found.append(trace(path, _reference(module, hyper, lr, stream, steps), rtol))
     require(bool(found), "streams must name one that the candidate can be replayed on", streams)
-    first = min((first for _, first in found if first), key=lambda d: d.step, default=None)
-    return Comparison(first is None, first, tuple(largest for largest, _ in found))
+    return found
+
+
+def summary(found: Sequence[Trace]) -> Comparison:
+    """Return what the traces of a comparison amount to."""
+    first = min((t.first for t in found if t.first), key=lambda d: d.step, default=None)
+    return Comparison(first is None, first, tuple(t.largest for t in found))
 
 
 def assert_matches(candidate: Any, method: str | Method, *, dialect: str | None = None, **options: Any) -> None:
@@ -157,8 +188,8 @@ def _remembered(method: Any, hyper: tuple[tuple[str, Any], ...], lr: float, stre
     return Reference(method, dict(hyper), lr, stream, steps)
 
 
-def _differences(path: Path, reference: Reference, rtol: float) -> tuple[Difference, Difference | None]:
-    """Return the largest difference of a path, and the first one beyond the tolerance."""
+def trace(path: Path, reference: Reference, rtol: float = 0.0) -> Trace:
+    """Hold a path against the reference."""
     name, x = reference.stream.name, reference.x
     steps = path.steps[path.steps <= len(x)]
     rows = steps - 1
@@ -169,18 +200,19 @@ def _differences(path: Path, reference: Reference, rtol: float) -> tuple[Differe
     allowed = reference.rounding[rows] + rtol * unit
     if (apart > allowed).any():
         allowed = allowed + reference.spread[rows]
+    beyond, relative, tolerance = apart > allowed, apart / unit, allowed / unit
 
     def at(row: int, i: int) -> Difference:
         pair = float(x[rows[row], i]), float(moved[row, i])
-        sizes = float(apart[row, i] / unit[row, i]), float(allowed[row, i] / unit[row, i])
-        return Difference(name, int(steps[row]), i, *pair, *sizes)
+        return Difference(name, int(steps[row]), i, *pair, float(relative[row, i]), float(tolerance[row, i]))
 
-    largest = at(*divmod(int(np.argmax(apart / unit)), apart.shape[1]))
+    first = None
     if path.write is not None:
         step, i, before, after = path.write
-        return largest, Difference(name, step, i, before, after, np.inf, 0.0, what="gradient")
-    beyond = apart > allowed
-    if not beyond.any():
-        return largest, None
-    row = int(np.argmax(beyond.any(axis=1)))
-    return largest, at(row, int(np.argmax(np.where(beyond[row], apart[row] / unit[row], -1.0))))
+        first = Difference(name, step, i, before, after, np.inf, 0.0, what="gradient")
+    elif beyond.any():
+        row = int(np.argmax(beyond.any(axis=1)))
+        first = at(row, int(np.argmax(np.where(beyond[row], relative[row], -1.0))))
+    largest = at(*divmod(int(np.argmax(relative)), relative.shape[1]))
+    worst = np.arange(len(steps)), np.argmax(relative, axis=1)
+    return Trace(name, steps, relative[worst], tolerance[worst], largest, first)
