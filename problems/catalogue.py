@@ -25,6 +25,9 @@ MODULES = (
     "noise",
     "unit_tests",
     "networks.mlp",
+    "networks.convnet",
+    "networks.resnet",
+    "networks.deep_linear",
 )
 
 _factories: dict[str, Callable[..., Problem]] = {}

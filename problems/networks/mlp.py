@@ -11,7 +11,7 @@ from backends.arrays import Array, array_like, device, namespace
 from problems import data
 from problems.catalogue import problem
 from problems.data import Dataset, HostArray
-from problems.networks.layers import ACTIVATIONS, Dense, NetworkLayer, Stack
+from problems.networks.layers import ACTIVATIONS, Activation, Dense, NetworkLayer, Stack
 from problems.networks.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from problems.networks.network import network_objective
 from problems.problem import Problem
@@ -26,12 +26,18 @@ def mlp(widths: Sequence[int], activation: str = "tanh") -> Stack:
     """
     require(len(widths) >= 2, "widths must be at least two", widths)
     require(all(width >= 1 for width in widths), "every width must be at least 1", widths)
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}{nearest(activation, ACTIVATIONS)}")
+    f = activation_layer(activation)
     layers: list[NetworkLayer] = [Dense(widths[0], widths[1])]
     for d_in, d_out in pairwise(widths[1:]):
-        layers += [ACTIVATIONS[activation], Dense(d_in, d_out)]
+        layers += [f, Dense(d_in, d_out)]
     return Stack(*layers)
+
+
+def activation_layer(name: str) -> Activation:
+    """Return one of `ACTIVATIONS` by name. Raises ValueError, with the nearest name, for an unknown one."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}{nearest(name, ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 def classifier(

@@ -18,8 +18,8 @@ from refopt.status import require
 def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, l2: float = 0.0) -> Objective:
     r"""Return f(x) = loss(net(x, inputs), targets) + l2/2 |x|^2 with all its parts.
 
-    `inputs` is (B, d_in), `targets` (B, d_out), and x (n,) as `Layout(net.shapes)` names it. With J_i the Jacobian of
-    example i's outputs, d_i and C_i the gradient and the Hessian of its own loss there,
+    `inputs` is (B, d_in), or (B, height, width, c), `targets` (B, d_out), and x (n,) as `Layout(net.shapes)` names it.
+    With J_i the Jacobian of example i's outputs, d_i and C_i the gradient and the Hessian of its own loss there,
 
         grad = 1/B sum_i J_i^T d_i + l2 x
         H v    by Pearlmutter's R-passes: at a linearised point at most 2 gradients' matrix products
@@ -27,12 +27,13 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         F v  = G v - l2 v, exactly, as the loss is a log-likelihood in natural parameters; given a seed, its estimate
                1/B sum_i J_i^T d_i d_i^T J_i v with d_i of one target drawn from the model
 
-    `ggn_diagonal(x)` is diag G where C_i is diagonal and there is one hidden layer or none; with more of them, or with
-    softmax outputs, it leaves out what two units of a layer share.
+    `ggn_diagonal(x)` is diag G where C_i is diagonal and there is one hidden layer or none; with more of them, with
+    softmax outputs, shared weights or residual blocks, it leaves out what two units, positions or paths share.
 
-    Products take one direction (n,) or k of them (n, k). `layers(x)` has each dense layer's inputs (B, d_in + 1), the
-    constant 1 last, and its output gradients (B, d_out), with the data's targets, or drawn ones given a seed; l2 is no
-    part of them. `per_example_grads(x)` is (B, n), and holds it.
+    Products take one direction (n,) or k of them (n, k). `layers(x)` has the inputs (B, d_in + 1), the constant 1 last,
+    and the output gradients (B, d_out) of each layer with weights, with the data's targets, or drawn ones given a seed;
+    (B, T, d_in + 1) and (B, T, d_out) where T positions share them; and (B, 1) twice for one scalar. l2 is no part of
+    them. `per_example_grads(x)` is (B, n), and holds it.
 
     Raises ValueError where l2 is negative or the numbers of rows differ, TypeError where two libraries meet.
     """

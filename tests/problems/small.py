@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +17,7 @@ from refopt.objective import Objective
 WIDTHS = (3, 4, 2, 3)
 N = 16 + 10 + 9
 B = 7
-ACTIVATIONS = ("tanh", "relu", "softplus", "logistic")
+ACTIVATIONS = ("tanh", "relu", "softplus", "logistic", "gelu")
 LOSSES: dict[str, Loss] = {
     "softmax": SoftmaxCrossEntropy(),
     "binary": BinaryCrossEntropy(),
@@ -50,6 +51,7 @@ def naive_model(x: Any, inputs: Any, xp: Any, activation: str) -> Any:
         "relu": lambda a: (a + xp.abs(a)) / 2.0,
         "softplus": lambda a: xp.log(1.0 + xp.exp(a)),
         "logistic": lambda a: 1.0 / (1.0 + xp.exp(-a)),
+        "gelu": lambda a: 0.5 * a * (1.0 + xp.tanh(math.sqrt(2.0 / math.pi) * (a + 0.044715 * a**3))),
     }[activation]
     a, start = inputs, 0
     for i, (d_in, d_out) in enumerate(pairwise(WIDTHS)):

@@ -85,29 +85,30 @@ def _logistic_slope(a: Array) -> Array:
     return logistic(a) * logistic(-a)
 
 
-def _gelu_logit(a: Array) -> tuple[Array, Array, Array]:
-    """Return y = sqrt(8/pi) (a + 0.044715 a^3), y' and y'', of a brought into [-10, 10], where logistic(y) is flat."""
-    a = namespace(a).clip(a, -10.0, 10.0)
-    c, k = math.sqrt(8.0 / math.pi), 0.044715
-    return c * a * (1.0 + k * a * a), c * (1.0 + 3.0 * k * a * a), 6.0 * c * k * a
-
-
 def gelu(a: Array) -> Array:
-    """Return a logistic(y(a)) = a/2 (1 + tanh(y/2)), within 5e-4 of a Phi(a): the standard has no error function.
+    """Return a logistic(y) = a/2 (1 + tanh(y/2)), y = sqrt(8/pi) (a + 0.044715 a^3).
 
-    Source: D. Hendrycks, K. Gimpel, arXiv:1606.08415, 2016, the tanh form, which torch calls approximate="tanh".
+    That is within 5e-4 of a Phi(a): the array API standard has no error function.
+    Source: D. Hendrycks, K. Gimpel, arXiv:1606.08415, 2016, the form that torch calls approximate="tanh".
     """
-    y, _, _ = _gelu_logit(a)
+    _, y, _, _ = _gelu_logit(a)
     return a * logistic(y)
 
 
+def _gelu_logit(a: Array) -> tuple[Array, Array, Array, Array]:
+    """Return a, y, y' and y'', with a first brought into [-10, 10]: beyond, logistic(y) is flat and y may overflow."""
+    a = namespace(a).clip(a, -10.0, 10.0)
+    c, k = math.sqrt(8.0 / math.pi), 0.044715
+    return a, c * a * (1.0 + k * a * a), c * (1.0 + 3.0 * k * a * a), 6.0 * c * k * a
+
+
 def _gelu_slope(a: Array) -> Array:
-    y, dy, _ = _gelu_logit(a)
+    a, y, dy, _ = _gelu_logit(a)
     return logistic(y) + a * _logistic_slope(y) * dy
 
 
 def _gelu_bend(a: Array) -> Array:
-    y, dy, ddy = _gelu_logit(a)
+    a, y, dy, ddy = _gelu_logit(a)
     return _logistic_slope(y) * (2.0 * dy + a * (ddy + dy * dy * (1.0 - 2.0 * logistic(y))))
 
 
