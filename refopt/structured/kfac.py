@@ -1,62 +1,68 @@
 r"""K-FAC: natural gradient with a Kronecker-factored Fisher matrix (Martens and Grosse, 2015).
 
-A dense layer s = W^T abar (abar carries the constant 1 of the bias) has the gradient matrix V = E[abar gs^T]. Its
-block of the Fisher matrix is approximated by Abar (x) G,
+A dense layer s = W^T a (a carries the constant 1 of the bias), g being the gradient of one example's loss by s, has the
+gradient matrix V = E[a g^T]. Its block of the Fisher matrix is approximated by A (x) G,
 
-    Abar = E[abar abar^T],   G = E[gs gs^T]        targets drawn from the model's own distribution
-    Abar, G = eps_k old + (1 - eps_k) new,         eps_k = min(1 - 1/k, 0.95)
+    A = E[a a^T],   G = E[g g^T]                   targets drawn from the model's own distribution (section 5)
+    A, G = eps_k old + (1 - eps_k) new,            eps_k = min(1 - 1/k, decay)
 
-    Delta = -(Abar + pi gamma I)^{-1} V (G + gamma / pi I)^{-1}     layer by layer, damped (section 6.3) with
-    pi = sqrt( (tr Abar / d_in) / (tr G / d_out) )
+    Delta = -(A + pi gamma I)^{-1} V (G + gamma / pi I)^{-1}          layer by layer, damped (sections 4.2, 6.3) with
+    pi = sqrt( (tr A / d_in) / (tr G / d_out) )
 
     delta = alpha Delta + mu delta_0               delta_0 is the step before; (alpha, mu) minimise (sections 6.4, 7)
-    M(delta) = 1/2 delta^T (F + (lam + l2) I) delta + g^T delta,    F the exact Fisher matrix of the batch
+    M(delta) = 1/2 delta^T (F + (lam + l2) I) delta + grad^T delta,   F the exact Fisher matrix of the batch
     x = x + delta
 
     every T1 steps:   rho = (f(x + delta) - f(x)) / M(delta);   lam *= w1 if rho > 3/4,  lam /= w1 if rho < 1/4
     every T2 steps:   gamma = the best by M(delta) of gamma, w2 gamma, gamma / w2
     every T3 steps, and the first three:   the inverses
 
-with w1 = (19/20)^T1, w2 = (19/20)^(T2/2) (sections 6.5, 6.6).
-Source: J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, Algorithm 2, with the block-diagonal inverse of section 4.2.
+with w1 = (19/20)^T1, w2 = (19/20)^(T2/2) (sections 6.5, 6.6). `structure="block_tridiagonal"` joins each layer with its
+neighbours (section 4.3); `refopt.curvature.kronecker` has its formulas, and those for weights shared over positions.
+Source: J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, Algorithm 2; convolutions after R. Grosse, J. Martens, ICML
+2016, arXiv:1602.01407 ("expand") and R. Eschenhagen et al., NeurIPS 2023, arXiv:2311.00636 ("reduce").
 Cost: 1 gradient, a forward and a backward pass with model-sampled targets, 2 exact Fisher products, a value every T1
-steps; every T3 steps 2 d^3 flops a factor of size d, three times that with every T2. Memory: 1 vector and 2 (d_in^2 +
-d_out^2) a layer.
-Differs: the paper's first lam is 150, for losses summed over pixels; 1 suits a mean over examples. Ports to PyTorch
-often take the data's targets for the model's (the empirical Fisher matrix) and neither alpha nor mu.
+steps; 2 d_in d_out (d_in + d_out) + batch (d_in^2 + d_out^2) flops a layer; every T3 steps 2 d^3 flops a factor of
+size d, three times that with every T2. Memory: 1 vector and 2 (d_in^2 + d_out^2) a layer.
+Differs: the paper's first lam is 150, for losses summed over pixels; 1 suits a mean over examples. Its tau1 = 1/8 and
+tau2 = 1/4 are for batches of thousands; here all examples are used unless told. Ports to PyTorch fix alpha (`lr`) and
+mu (`momentum`), so they need no Fisher product and adapt nothing, and often take the data's targets for the model's:
+the empirical Fisher matrix, `estimate="empirical"`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
-from backends.arrays import Array, namespace
-from refopt.curvature.inverse_roots import damped_inverse
+from backends import random
+from backends.arrays import Array, all_finite, namespace
+from refopt.curvature import kronecker
+from refopt.curvature.kronecker import BlockDiagonal, BlockTridiagonal, DenseLayer, Factors, Shared
+from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Dialects, LogUniform, Spec
-from refopt.objective import Layer, Objective
+from refopt.objective import Objective
 from refopt.status import Status, require
 
 
 class State(NamedTuple):
-    """The factors, their damped inverses and the last update after k steps; all by the name of the layer."""
+    """The factors, their damped inverse and the last update after k steps."""
 
     k: int
     seed: int
     delta: Array  # (n,) the step before
     lam: float  # damping of the quadratic model
     gamma: float  # damping of the factors
-    A: dict[str, Array] = {}  # (d_in, d_in)
-    G: dict[str, Array] = {}  # (d_out, d_out)
-    A_inv: dict[str, Array] = {}
-    G_inv: dict[str, Array] = {}
+    factors: Factors | None = None
+    inverse: BlockDiagonal | BlockTridiagonal | None = None
     status: Status = Status.RUNNING
     info: dict[str, Any] = {}
 
 
 SPEC = Spec(
     title="K-FAC",
-    source="Martens, Grosse 2015, arXiv:1503.05671, Algorithm 2, block-diagonal",
+    source="Martens, Grosse 2015, arXiv:1503.05671, Algorithm 2",
     needs=("value_and_grad", "layers", "fisher"),
     cost="1 gradient, 2/3 for the layers with sampled targets, 2 Fisher products",
     gradient_equivalents=(4.6, 7.7),
@@ -65,7 +71,24 @@ SPEC = Spec(
     search={"lam": LogUniform(1e-2, 1e3)},
 )
 
-DIALECTS: Dialects = {"paper": {"lam": 150.0}}
+DIALECTS: Dialects = {
+    "paper": {"lam": 150.0, "tau1": 1 / 8, "tau2": 1 / 4},
+    "ports": {"lr": 0.1, "momentum": 0.9, "estimate": "empirical"},
+}
+
+
+class Structure(NamedTuple):
+    """How the Fisher matrix is inverted, and what that costs."""
+
+    inverse: Callable[..., BlockDiagonal | BlockTridiagonal]
+    inverse_flops: float  # times d^3 a factor
+    times_flops: float  # times d_in d_out (d_in + d_out) a layer
+
+
+STRUCTURES = {
+    "block_diagonal": Structure(kronecker.block_diagonal, 2.0, 2.0),
+    "block_tridiagonal": Structure(kronecker.block_tridiagonal, 19.0, 8.0),
+}
 
 
 def init(x: Array, *, seed: int = 0, lam: float = 1.0, l2: float = 0.0) -> State:
@@ -79,103 +102,118 @@ def step(
     x: Array,
     state: State,
     *,
+    lr: float | None = None,
+    momentum: float | None = None,
     l2: float = 0.0,
     decay: float = 0.95,
+    structure: Literal["block_diagonal", "block_tridiagonal"] = "block_diagonal",
+    estimate: Literal["sampled", "empirical"] = "sampled",
+    shared: Shared = "expand",
     T1: int = 5,
     T2: int = 20,
     T3: int = 20,
+    tau1: float = 1.0,
+    tau2: float = 1.0,
+    workers: int = 1,
 ) -> tuple[Array, State]:
     """Take one step. `l2` is the weight of 1/2 |x|^2 that the objective already contains: it is known curvature.
 
-    Raises ValueError for a knob out of its range, or where the layers do not cover all parameters.
+    `lr` and `momentum` fix alpha and mu; with both fixed, lam and gamma stay as they are. `tau1` and `tau2` are the
+    shares of the batch that the factors and the Fisher products see. `workers` threads share the factors at inversion.
+    Ends as BREAKDOWN where the model is not finite. Raises ValueError for a knob out of its range, or where the layers
+    do not cover all parameters.
     """
     require(l2 >= 0, "l2 must be at least 0", l2)
     require(0 <= decay < 1, "decay must be in [0, 1)", decay)
+    require(structure in STRUCTURES, f"structure must be one of {', '.join(STRUCTURES)}", structure)
+    require(estimate in ("sampled", "empirical"), "estimate must be 'sampled' or 'empirical'", estimate)
     require(min(T1, T2, T3) >= 1, "T1, T2 and T3 must be at least 1", (T1, T2, T3))
+    require(0 < tau1 <= 1 and 0 < tau2 <= 1, "tau1 and tau2 must be in (0, 1]", (tau1, tau2))
+    require(workers >= 1, "workers must be at least 1", workers)
     k = state.k + 1
-    value, g = objective.value_and_grad(x)
-    layers = objective.layers(x, seed=state.seed, k=state.k)
-    covered = sum(layer.where.stop - layer.where.start for layer in layers.values())
-    require(covered == x.shape[0], f"the layers must cover all {x.shape[0]} parameters", covered)
+    value, grad = objective.value_and_grad(x)
+    S1 = _share(objective, tau1, state.seed, k, "factors")
+    drawn = {"seed": state.seed, "k": state.k} if estimate == "sampled" else {}
+    layers = kronecker.in_order(S1.layers(x, **drawn), x.shape[0])
+    new = kronecker.moments(layers, shared=shared, neighbours=structure == "block_tridiagonal")
+    old = state.factors or new
+    factors = kronecker.running_mean(old, new, min(1.0 - 1.0 / k, decay))
 
-    eps_k = min(1.0 - 1.0 / k, decay)
-    A, G = {}, {}
-    for name, layer in layers.items():
-        batch = layer.inputs.shape[0]
-        A[name] = _moved(state.A.get(name), layer.inputs.T @ layer.inputs / batch, eps_k)
-        G[name] = _moved(state.G.get(name), layer.output_grads.T @ layer.output_grads / batch, eps_k)
+    delta_0, lam = state.delta, state.lam
+    adaptive = lr is None or momentum is None
+    w1, w2 = (19.0 / 20.0) ** T1, (19.0 / 20.0) ** (T2 / 2)
+    search = adaptive and k % T2 == 0
+    refresh = search or k % T3 == 0 or k <= 3
+    V = kronecker.matrices(grad, layers)
+    if adaptive:
+        F = _share(objective, tau2, state.seed, k, "products").fisher(x)
+        F_delta_0 = F(delta_0) if k > 1 and momentum != 0.0 else 0.0 * delta_0
+    tried: list[tuple[float, float, Array, BlockDiagonal | BlockTridiagonal]] = []
+    for gamma in (state.gamma, w2 * state.gamma, state.gamma / w2) if search else (state.gamma,):
+        inverse = STRUCTURES[structure].inverse(factors, gamma, workers=workers) if refresh else state.inverse
+        assert inverse is not None
+        Delta = -kronecker.flat(inverse.times(V))
+        if lr is not None and momentum is not None:
+            M, delta = 0.0, lr * Delta + momentum * delta_0
+        else:
+            M, delta = model_minimum(grad, Delta, F(Delta), delta_0, F_delta_0, lam + l2, lr, momentum)
+        tried.append((M, gamma, delta, inverse))
+    M, gamma, delta, inverse = min(tried, key=lambda one: (math.isnan(one[0]), one[0]))
 
-    F = objective.fisher(x)
-    F_delta_0 = F(state.delta)
-    delta_0, lam, gamma = state.delta, state.lam, state.gamma
-    A_inv, G_inv, flops = state.A_inv, state.G_inv, 0.0
-    refresh = k % T3 == 0 or k <= 3
-    if k % T2 == 0:
-        w2 = (19.0 / 20.0) ** (T2 / 2)
-        candidates = [gamma, w2 * gamma, gamma / w2]
-    else:
-        candidates = [gamma]
-    best: tuple[float, float, Array, dict[str, Array], dict[str, Array]] | None = None
-    for candidate in candidates:
-        if refresh or len(candidates) > 1:
-            A_inv, G_inv = inverses(A, G, candidate)
-            flops += sum(2.0 * M.shape[0] ** 3 for M in (*A.values(), *G.values()))
-        Delta = -preconditioned(g, layers, A_inv, G_inv)
-        delta, M = model_minimum(g, Delta, F(Delta), delta_0, F_delta_0, lam + l2)
-        if best is None or best[0] > M:
-            best = M, candidate, delta, A_inv, G_inv
-    assert best is not None
-    M, gamma, delta, A_inv, G_inv = best
-
-    new = x + delta
-    info = {"M": M, "flops": flops, "rho": None}
-    if k % T1 == 0 and M < 0.0:
-        rho = (float(objective.value(new)) - float(value)) / M
-        w1 = (19.0 / 20.0) ** T1
+    info = {"M": M, "rho": None, "flops": _flops(STRUCTURES[structure], layers, len(tried), refresh)}
+    if adaptive and k % T1 == 0:
+        rho = reduction_ratio(value, objective.value(x + delta), -M, x)
         lam = lam * w1 if rho > 0.75 else lam / w1 if not rho >= 0.25 else lam
         info["rho"] = rho
-    status = Status.RUNNING if math.isfinite(M) else Status.BREAKDOWN
-    return new, State(k, state.seed, delta, lam, gamma, A, G, A_inv, G_inv, status, info)
+    status = Status.RUNNING if all_finite(delta) else Status.BREAKDOWN
+    return x + delta, State(k, state.seed, delta, lam, gamma, factors, inverse, status, info)
 
 
-def _moved(old: Array | None, new: Array, eps_k: float) -> Array:
-    return new if old is None else eps_k * old + (1.0 - eps_k) * new
-
-
-def inverses(A: dict[str, Array], G: dict[str, Array], gamma: float) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the inverses of A + pi gamma I and G + gamma / pi I, with pi of section 6.3, layer by layer."""
-    A_inv, G_inv = {}, {}
-    for name in A:
-        pi = 1.0
-        trace_A, trace_G = (float(namespace(M).linalg.trace(M)) / M.shape[0] for M in (A[name], G[name]))
-        if trace_A > 0.0 and trace_G > 0.0:
-            pi = math.sqrt(trace_A / trace_G)
-        A_inv[name] = damped_inverse(A[name], pi * gamma)
-        G_inv[name] = damped_inverse(G[name], gamma / pi)
-    return A_inv, G_inv
-
-
-def preconditioned(g: Array, layers: dict[str, Layer], A_inv: dict[str, Array], G_inv: dict[str, Array]) -> Array:
-    """Return the vector (n,) whose layers are A_inv V G_inv, V being the layer's gradient matrix (d_in, d_out)."""
-    xp = namespace(g)
-    parts = []
-    for name, layer in sorted(layers.items(), key=lambda item: item[1].where.start):
-        V = xp.reshape(g[layer.where], (A_inv[name].shape[0], G_inv[name].shape[0]))
-        parts.append(xp.reshape(A_inv[name] @ V @ G_inv[name], (-1,)))
-    return xp.concat(parts)
+def _share(objective: Objective, tau: float, seed: int, k: int, purpose: str) -> Objective:
+    """Return the mean over the share `tau` of the examples of `objective`, drawn anew at each step."""
+    if tau == 1.0:
+        return objective
+    n = objective.batch_size
+    if n is None:
+        raise ValueError(f"tau1 and tau2 must be 1 where the objective is no finite sum, got {tau}")
+    chosen = random.choice(n, max(1, round(tau * n)), seed=seed, k=k, purpose=purpose)
+    return objective.minibatch(chosen if objective.indices is None else objective.indices[chosen])
 
 
 def model_minimum(
-    g: Array, Delta: Array, F_Delta: Array, delta_0: Array, F_delta_0: Array, damping: float
-) -> tuple[Array, float]:
-    """Return the delta = alpha Delta + mu delta_0 that minimises M, and M there: a system of 2 x 2 (section 7)."""
+    grad: Array,
+    Delta: Array,
+    F_Delta: Array,
+    delta_0: Array,
+    F_delta_0: Array,
+    damping: float,
+    alpha: float | None = None,
+    mu: float | None = None,
+) -> tuple[float, Array]:
+    """Return the least M over delta = alpha Delta + mu delta_0, and that delta; a coefficient given stays fixed."""
     a = float(Delta @ F_Delta) + damping * float(Delta @ Delta)
     b = float(Delta @ F_delta_0) + damping * float(Delta @ delta_0)
     c = float(delta_0 @ F_delta_0) + damping * float(delta_0 @ delta_0)
-    u, v = float(g @ Delta), float(g @ delta_0)
-    det = a * c - b * b
-    if det > 1e-12 * a * c:  # false at the first step, and where the two directions are parallel
-        alpha, mu = -(c * u - b * v) / det, -(a * v - b * u) / det
-    else:
-        alpha, mu = (-u / a if a > 0.0 else 0.0), 0.0
-    return alpha * Delta + mu * delta_0, 0.5 * (alpha * u + mu * v)
+    u, v = float(grad @ Delta), float(grad @ delta_0)
+    if alpha is None and mu is None:
+        det = a * c - b * b
+        # Not so at the first step, and where the two directions are parallel.
+        mu = -(a * v - b * u) / det if det > 1e-12 * a * c else 0.0
+    if alpha is None:
+        assert mu is not None
+        alpha = -(u + b * mu) / a if a > 0.0 else 0.0
+    elif mu is None:
+        mu = -(v + b * alpha) / c if c > 0.0 else 0.0
+    M = 0.5 * (a * alpha * alpha + 2.0 * b * alpha * mu + c * mu * mu) + alpha * u + mu * v
+    return M, alpha * Delta + mu * delta_0
+
+
+def _flops(structure: Structure, layers: Mapping[str, DenseLayer], tried: int, refresh: bool) -> float:
+    """Return the flops outside the objective: moments, inverses and products with them."""
+    total = 0.0
+    for layer in layers.values():
+        d_in, d_out = layer.inputs.shape[-1], layer.output_grads.shape[-1]
+        total += layer.inputs.size / d_in * (d_in**2 + d_out**2)
+        total += tried * structure.times_flops * d_in * d_out * (d_in + d_out)
+        total += tried * refresh * structure.inverse_flops * (d_in**3 + d_out**3)
+    return total
