@@ -6,10 +6,12 @@ r"""Newton-CG with a line search: Newton's equations solved as far as it pays, b
     x = x + alpha p
 
 The forcing term eta makes convergence superlinear; eta_max = 0.22 asked for the fewest values and products on the
-problems of benchmarks/newton.py. Where CG solved a convex model, alpha = 1 is tried first and shortened by Armijo's
-rule; where it met negative curvature, 1 has no meaning as a step length, and the strong Wolfe search, which also
-lengthens, leaves the saddle. After a step that was shortened the first trial is min(1, 2.02 (f_before - f) / -g^T p):
-along a curved valley that saves half of the trials, and it tends to 1.
+problems of benchmarks/newton.py. A minibatch's model is not worth that: a step that solves it closely fits the examples
+at hand, and training ends higher, so eta_max = 1/2 there. Where CG solved a convex model, alpha = 1 is tried first and
+shortened by Armijo's rule; where it met negative curvature, 1 has no meaning as a step length, and the strong Wolfe
+search, which also lengthens, leaves the saddle. After a step that was shortened the first trial is
+min(1, 2.02 (f_before - f) / -g^T p): along a curved valley that saves half of the trials, and it tends to 1. The next
+minibatch is another function and begins with 1.
 All products are at one point, so the objective is linearised once: the gradient's tape is kept, or recorded.
 Source: J. Nocedal, S. J. Wright, Numerical Optimization, 2nd ed., Algorithm 7.1, section 3.5; the products, B. A.
 Pearlmutter, Neural Computation 6, 1994; the forcing term, R. S. Dembo, S. C. Eisenstat, T. Steihaug, SIAM J. Numer.
@@ -65,15 +67,18 @@ def step(
     x: Array,
     state: State,
     *,
-    eta_max: float = 0.22,
+    eta_max: float | None = None,
     maxiter: int | None = None,
     c1: float = 1e-4,
 ) -> tuple[Array, State]:
-    """Take one step; `maxiter` bounds CG's iterations, n by default. Raises ValueError unless 0 < eta_max < 1.
+    """Take one step; `eta_max` is 0.22 by default, 1/2 on a minibatch; `maxiter` bounds CG's iterations, n by default.
 
     The status is NEGATIVE_CURVATURE where CG met it, CONVERGED at a zero gradient, LINE_SEARCH_FAILED where nothing
-    lower was found, BREAKDOWN where a product was not finite.
+    lower was found, BREAKDOWN where a product was not finite. Raises ValueError unless 0 < eta_max < 1.
     """
+    whole = objective.indices is None
+    if eta_max is None:
+        eta_max = 0.22 if whole else 0.5
     require(0 < eta_max < 1, "eta_max must be in (0, 1)", eta_max)
     k = state.k + 1
     value, g, mv = objective.linearize(x)
@@ -101,4 +106,5 @@ def step(
     if found.status.failed and not decrease > 0.0:
         return x, State(k, None, found.status, {"cg": solved})
     info = {"cg": solved, "eta": eta, "alpha": found.alpha, "evaluations": found.evaluations}
-    return found.x, State(k, decrease if found.alpha < 1.0 and decrease > 0.0 else None, status, info)
+    shortened = whole and found.alpha < 1.0 and decrease > 0.0
+    return found.x, State(k, decrease if shortened else None, status, info)

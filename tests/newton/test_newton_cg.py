@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import problems
 from refopt import Status, minimize
 from refopt.first_order import sgd
+from refopt.loop import Step
 from refopt.newton import newton_cg
 from refopt.objective import Objective
 from tests.quadratic import quadratic, symmetric
@@ -112,3 +113,18 @@ def test_along_a_curved_valley_the_first_trial_is_as_long_as_the_last_step_sugge
     assert result.status is Status.CONVERGED
     assert result.ledger.counts["value"] + result.ledger.counts["grad"] <= 1.5 * result.steps
     assert result.state.decrease is None  # at the end 1 is long enough
+
+
+def test_on_minibatches_the_model_is_solved_less_closely_and_the_last_step_not_trusted() -> None:
+    problem = problems.get("mlp_digits")
+
+    def callback(step: Step) -> None:
+        assert step.state.decrease is None
+        shortened.append(step.k > 0 and step.state.info["alpha"] < 1.0)
+
+    shortened: list[bool] = []
+    minimize(problem, newton_cg, steps=20, batch_size=64, callback=callback)
+    assert any(shortened)
+    x, f = problem.x0, problem.objective.minibatch(np.arange(64))
+    assert newton_cg.step(f, x, newton_cg.init(x))[1].info["eta"] == 0.5
+    assert newton_cg.step(problem.objective, x, newton_cg.init(x))[1].info["eta"] == 0.22
