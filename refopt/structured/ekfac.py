@@ -57,7 +57,7 @@ SPEC = Spec(
     gradient_equivalents=(5 / 3, 5 / 3),
     memory=None,
     memory_note="2 vectors and 2 (d_in^2 + d_out^2) a layer",
-    search={"lr": LogUniform(1e-3, 1e0), "damping": LogUniform(1e-5, 1e-1)},
+    search={"lr": LogUniform(1e-3, 1e0), "damping": LogUniform(1e-4, 1e1)},
 )
 
 DIALECTS: Dialects = {"paper": {"momentum": 0.0, "interval": 50}}
@@ -75,7 +75,7 @@ def step(
     *,
     lr: float = 0.1,
     momentum: float = 0.9,
-    damping: float = 1e-3,
+    damping: float = 1e-2,
     decay: float = 0.95,
     estimate: Literal["sampled", "empirical"] = "sampled",
     shared: Shared = "expand",

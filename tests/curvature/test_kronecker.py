@@ -72,6 +72,21 @@ def test_one_example_is_factored_exactly() -> None:
     np.testing.assert_allclose(F[F != 0.0], np.outer(gradient, gradient)[F != 0.0])
 
 
+def test_deep_linear_networks_under_squared_loss_are_factored_exactly() -> None:
+    """There the gradients of the outputs do not depend on the inputs, once the targets are the model's own."""
+    rng = np.random.default_rng(1)
+    x, W1, W2 = rng.normal(size=(5, 4)), rng.normal(size=(4, 3)), rng.normal(size=(3, 2))
+    noise = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=float)  # every target of unit covariance
+    a = np.repeat(x, 4, axis=0)
+    e = np.tile(noise, (5, 1))
+    layers = {"first": Layer(slice(0, 12), a, e @ W2.T), "second": Layer(slice(12, 18), a @ W1, e)}
+    own = np.concatenate(
+        [np.einsum("bi,bo->bio", layer.inputs, layer.output_grads).reshape(20, -1) for layer in layers.values()], axis=1
+    )
+    F = dense_factored_fisher(kronecker.moments(layers, neighbours=True), layers)
+    np.testing.assert_allclose(F, own.T @ own / 20, atol=1e-12)
+
+
 @pytest.mark.parametrize("gamma", [1e-3, 0.3, 10.0])
 def test_the_block_diagonal_inverse_is_that_of_the_damped_blocks(gamma: float) -> None:
     layers = chain(2)

@@ -19,6 +19,98 @@ def test_it_needs_far_fewer_steps_than_gradient_descent() -> None:
     assert 3 * ours.steps < plain.steps
 
 
+def values(steps: int, **options: object) -> list[float]:
+    problem = problems.get("autoencoder_digits", hidden=(16, 6))
+    batch = problem.objective.minibatch(np.arange(200))
+    result = minimize(batch, kfac, x0=problem.x0, steps=steps, **options)
+    assert not result.status.failed
+    return [float(entry.value) for entry in result.history]
+
+
+def test_on_an_autoencoder_momentum_helps_and_the_neighbours_help() -> None:
+    """As Martens and Grosse report: fewer steps with the momentum of section 7, and a little fewer with section 4.3."""
+    plain = values(40)
+    assert plain[-1] < values(40, momentum=0.0)[-1]
+    assert values(40, structure="block_tridiagonal")[-1] < plain[-1]
+
+
+def test_every_form_goes_down() -> None:
+    for options in (
+        {"lr": 0.1, "momentum": 0.9},
+        {"lr": 0.1},
+        {"estimate": "empirical"},
+        {"shared": "reduce"},
+        {"structure": "block_tridiagonal", "T3": 1},
+    ):
+        history = values(25, **options)
+        assert history[-1] < 0.75 * history[0], options
+
+
+def test_fixed_coefficients_need_no_fisher_product_and_adapt_nothing() -> None:
+    f, _, fisher = linear_network(40, 5, 3, seed=0)
+    f.fisher = None
+    seen = []
+    x0 = np.ones(15)
+    minimize(f, kfac, x0=x0, steps=21, lr=0.2, momentum=0.5, lam=1e-12, callback=lambda step: seen.append(step))
+    assert {(step.state.lam, step.state.gamma) for step in seen} == {(1e-12, 1e-6)}
+    first, second = seen[1].x - seen[0].x, seen[2].x - seen[1].x
+    natural = [np.linalg.solve(fisher, f.grad(step.x)) for step in seen[:2]]
+    np.testing.assert_allclose(first, -0.2 * natural[0], atol=1e-5)
+    np.testing.assert_allclose(second, -0.2 * natural[1] + 0.5 * first, atol=1e-5)
+
+
+def test_a_coefficient_that_is_fixed_leaves_the_best_of_the_other() -> None:
+    rng = np.random.default_rng(3)
+    M = rng.normal(size=(6, 6))
+    F = M @ M.T + 0.3 * np.eye(6)
+    g, Delta, delta_0 = rng.normal(size=(3, 6))
+    products = (F @ Delta - 0.3 * Delta, delta_0, F @ delta_0 - 0.3 * delta_0)
+    _, delta = kfac.model_minimum(g, Delta, *products, 0.3, alpha=0.4)
+    along = delta - 0.4 * Delta
+    np.testing.assert_allclose(along / delta_0, np.full(6, along[0] / delta_0[0]))
+    assert float(delta_0 @ (F @ delta + g)) == pytest.approx(0.0, abs=1e-12)
+    _, delta = kfac.model_minimum(g, Delta, *products, 0.3, mu=0.4)
+    assert float(Delta @ (F @ delta + g)) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_the_empirical_fisher_matrix_is_of_the_datas_targets() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    data = problem.objective.layers(problem.x0)["dense2"].output_grads
+    drawn = problem.objective.layers(problem.x0, seed=0, k=0)["dense2"].output_grads
+    for estimate, g in (("empirical", data), ("sampled", drawn)):
+        _, state = kfac.step(problem.objective, problem.x0, kfac.init(problem.x0), estimate=estimate)
+        np.testing.assert_allclose(state.factors.G["dense2"], g.T @ g / len(g))
+
+
+def test_a_part_of_the_batch_is_enough_for_the_curvature() -> None:
+    problem = problems.get("mlp_digits", hidden=(10,))
+    result = minimize(problem, kfac, steps=40, batch_size=400, tau1=1 / 8, tau2=1 / 4)
+    assert result.value < 0.2 * float(problem.objective.value(problem.x0))
+
+
+def test_tau_draws_from_the_batch_and_needs_a_finite_sum() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    seen = []
+
+    def watched(batch: Objective) -> Objective:
+        return Objective(
+            value_and_grad=batch.value_and_grad,
+            fisher=batch.fisher,
+            layers=batch.layers,
+            n_examples=problem.objective.n_examples,
+            restrict=lambda indices: (seen.append(indices), watched(problem.objective.minibatch(indices)))[1],
+        )
+
+    batch = watched(problem.objective).minibatch(np.arange(100, 140))
+    init, step = bind(kfac, tau1=1 / 8, tau2=1 / 4)
+    step(batch, problem.x0, init(problem.x0))
+    assert [len(indices) for indices in seen] == [40, 5, 10]
+    assert all(set(indices) <= set(range(100, 140)) for indices in seen)
+    f, _, _ = linear_network(40, 5, 3, seed=0)
+    with pytest.raises(ValueError, match="tau1 and tau2 must be 1 where the objective is no finite sum"):
+        minimize(f, kfac, x0=np.ones(15), steps=1, tau1=0.5)
+
+
 def linear_network(batch: int, d_in: int, d_out: int, seed: int) -> tuple[Objective, Layer, np.ndarray]:
     """Linear regression with unit Gaussian noise: its Fisher matrix is E[a a^T] (x) I, which K-FAC has exactly."""
     rng = np.random.default_rng(seed)
@@ -83,6 +175,51 @@ def test_large_damping_gives_a_small_gradient_step() -> None:
     result = minimize(f, kfac, x0=x0, steps=1, lam=1e8)
     step = result.x - x0
     np.testing.assert_allclose(step, -f.grad(x0) / 1e8, rtol=1e-3)
+
+
+def test_gamma_is_the_best_of_three_by_the_model() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    init, step = bind(kfac, T2=2, T3=5)
+    x, state = step(problem.objective, problem.x0, init(problem.x0))
+    _, after = step(problem.objective, x, state)
+    w2 = 19 / 20
+    models = {}
+    for gamma in (1.0, w2, 1.0 / w2):  # one at a time, without the search
+        _, tried = kfac.step(problem.objective, x, state._replace(gamma=gamma), T2=20)
+        models[gamma] = tried.info["M"]
+    assert len(set(models.values())) == 3
+    assert after.gamma == min(models, key=lambda gamma: models[gamma])
+    assert after.info["M"] == min(models.values())
+
+
+def test_inverses_wait_for_their_turn() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    seen = []
+    minimize(problem, kfac, steps=12, T3=5, callback=lambda step: seen.append(step.state.inverse))
+    fresh = [k for k in range(1, 13) if seen[k] is not seen[k - 1]]
+    assert fresh == [1, 2, 3, 5, 10]
+
+
+@pytest.mark.parametrize("structure", ["block_diagonal", "block_tridiagonal"])
+def test_strong_damping_makes_it_gradient_descent(structure: str) -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    result = minimize(problem, kfac, steps=1, lam=1e8, structure=structure)
+    np.testing.assert_allclose(result.x - problem.x0, -problem.objective.grad(problem.x0) / 1e8, rtol=1e-2, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"structure": "tridiagonal"}, "structure must be one of block_diagonal, block_tridiagonal, got 'tridiagonal'"),
+        ({"estimate": "exact"}, "estimate must be 'sampled' or 'empirical', got 'exact'"),
+        ({"shared": "sum"}, "shared must be 'expand' or 'reduce', got 'sum'"),
+        ({"tau2": 0.0}, "tau1 and tau2 must be in"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
+    ],
+)
+def test_knobs_out_of_range_are_named(options: dict[str, object], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        minimize(problems.get("mlp_digits", hidden=(4,)), kfac, steps=1, **options)
 
 
 def test_layers_must_cover_the_parameters() -> None:

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import problems
+from refopt import bind, minimize
+from refopt.curvature import kronecker
+from refopt.objective import Layer, Objective
+from refopt.structured import ekfac
+
+HostArray = np.ndarray
+
+
+def one_layer(layer: Layer, gradient: HostArray) -> Objective:
+    """An objective with that gradient everywhere, and one layer."""
+    return Objective(
+        value_and_grad=lambda x: (float(gradient @ x), gradient),
+        layers=lambda x, seed=None, k=0: {"dense": layer},
+    )
+
+
+def correlated(seed: int, shape: tuple[int, ...] = (20,), d_in: int = 4, d_out: int = 3) -> Layer:
+    """A layer whose gradients depend on its inputs, so that the Fisher matrix is no Kronecker product."""
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=(*shape, d_in))
+    g = a @ rng.normal(size=(d_in, d_out)) * a[..., :1] + rng.normal(size=(*shape, d_out))
+    return Layer(slice(0, d_in * d_out), a, g)
+
+
+def fisher(layer: Layer) -> HostArray:
+    """E[v v^T] of each example's own gradient v."""
+    B = layer.inputs.shape[0]
+    own = [(layer.inputs[i].reshape(-1, 4).T @ layer.output_grads[i].reshape(-1, 3)).reshape(-1) for i in range(B)]
+    return np.mean([np.outer(v, v) for v in own], axis=0)
+
+
+def dense(state: ekfac.State) -> HostArray:
+    """U diag(s) U^T, U = U_A (x) U_G: what EKFAC holds for the Fisher matrix."""
+    U = np.kron(state.U_A["dense"], state.U_G["dense"])
+    return U @ np.diag(state.s["dense"].reshape(-1)) @ U.T
+
+
+@pytest.mark.parametrize("shape", [(20,), (20, 5), (6, 2, 3)])
+@pytest.mark.parametrize("shared", ["expand", "reduce"])
+def test_it_is_nearer_to_the_fisher_matrix_than_kfac_and_the_best_in_its_basis(
+    shape: tuple[int, ...], shared: kronecker.Shared
+) -> None:
+    layer = correlated(0, shape)
+    F = fisher(layer)
+    init, step = bind(ekfac, shared=shared)
+    _, state = step(one_layer(layer, np.ones(12)), np.zeros(12), init(np.zeros(12)))
+    factors = kronecker.moments({"dense": layer}, shared=shared)
+    ours = np.linalg.norm(F - dense(state))
+    assert ours < np.linalg.norm(F - np.kron(factors.A["dense"], factors.G["dense"]))
+    U = np.kron(state.U_A["dense"], state.U_G["dense"])
+    np.testing.assert_allclose(np.diag(U.T @ F @ U), state.s["dense"].reshape(-1))
+
+
+def test_the_step_is_that_of_the_dense_matrix() -> None:
+    layer = correlated(1)
+    grad = np.random.default_rng(2).normal(size=12)
+    init, step = bind(ekfac, lr=0.3, damping=0.1, momentum=0.5)
+    x1, state = step(one_layer(layer, grad), np.zeros(12), init(np.zeros(12)))
+    np.testing.assert_allclose(x1, -0.3 * np.linalg.solve(dense(state) + 0.1 * np.eye(12), grad))
+    x2, later = step(one_layer(layer, grad), x1, state)
+    np.testing.assert_allclose(x2 - x1, -0.3 * np.linalg.solve(dense(later) + 0.1 * np.eye(12), grad) + 0.5 * x1)
+
+
+def test_one_example_is_exact() -> None:
+    layer = correlated(3, shape=(1,))
+    init, step = bind(ekfac)
+    _, state = step(one_layer(layer, np.ones(12)), np.zeros(12), init(np.zeros(12)))
+    np.testing.assert_allclose(dense(state), fisher(layer), atol=1e-10)
+
+
+def test_where_inputs_and_gradients_are_independent_it_is_kfac() -> None:
+    rng = np.random.default_rng(4)
+    a, g = rng.normal(size=(5, 4)), rng.normal(size=(6, 3))
+    layer = Layer(slice(0, 12), np.repeat(a, 6, axis=0), np.tile(g, (5, 1)))
+    init, step = bind(ekfac)
+    _, state = step(one_layer(layer, np.ones(12)), np.zeros(12), init(np.zeros(12)))
+    np.testing.assert_allclose(dense(state), np.kron(a.T @ a / 5, g.T @ g / 6), atol=1e-12)
+
+
+def test_strong_damping_leaves_the_gradient() -> None:
+    layer = correlated(5)
+    grad = np.linspace(-1, 1, 12)
+    result = minimize(one_layer(layer, grad), ekfac, x0=np.zeros(12), steps=1, lr=1e8, damping=1e8)
+    np.testing.assert_allclose(result.x, -grad, rtol=1e-5)
+
+
+def test_a_rotation_of_inputs_and_outputs_rotates_the_step() -> None:
+    layer = correlated(6)
+    rng = np.random.default_rng(7)
+    P, Q = (np.linalg.qr(rng.normal(size=(d, d)))[0] for d in (4, 3))
+    V = rng.normal(size=(4, 3))
+    init, step = bind(ekfac, damping=0.1)
+    turned = layer._replace(inputs=layer.inputs @ P, output_grads=layer.output_grads @ Q)
+    x, _ = step(one_layer(layer, V.reshape(-1)), np.zeros(12), init(np.zeros(12)))
+    y, _ = step(one_layer(turned, (P.T @ V @ Q).reshape(-1)), np.zeros(12), init(np.zeros(12)))
+    np.testing.assert_allclose(y.reshape(4, 3), P.T @ x.reshape(4, 3) @ Q, atol=1e-12)
+
+
+def test_the_basis_waits_for_its_turn_while_the_moments_follow() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    seen = []
+    minimize(problem, ekfac, steps=8, interval=3, callback=lambda step: seen.append(step.state))
+    fresh = [k for k in range(1, 9) if seen[k].U_A is not seen[k - 1].U_A]
+    assert fresh == [1, 4, 7]
+    assert all(seen[k].s["dense1"] is not seen[k - 1].s["dense1"] for k in range(2, 9))
+
+
+def test_moments_move_with_the_papers_decay_from_what_kfac_has() -> None:
+    layer = correlated(8)
+    init, step = bind(ekfac, interval=2, decay=0.95)
+    x, state = np.zeros(12), init(np.zeros(12))
+    for _ in range(3):
+        x, state = step(one_layer(layer, np.ones(12)), x, state)
+    factors = kronecker.moments({"dense": layer})
+    kfac = np.outer(np.linalg.eigvalsh(factors.A["dense"]), np.linalg.eigvalsh(factors.G["dense"]))
+    measured = ekfac.second_moments(layer, state.U_A["dense"], state.U_G["dense"])
+    np.testing.assert_allclose(state.s["dense"], 2 / 3 * kfac + 1 / 3 * measured)  # eps_3 = 1 - 1/3, a new basis
+
+
+def test_it_needs_fewer_steps_than_the_gradient_it_preconditions() -> None:
+    problem = problems.get("mlp_digits", hidden=(10,))
+    ours = minimize(problem, ekfac, steps=30)
+    gradient = minimize(problem, ekfac, steps=30, lr=0.1e6, damping=1e6)  # (s + damping) / damping = 1
+    assert ours.value < 0.5 * gradient.value
+
+
+def test_draws_are_keyed_by_seed_and_step() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    init, step = bind(ekfac)
+    states = [step(problem.objective, problem.x0, init(problem.x0, seed=seed))[1] for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(states[0].s["dense2"], states[1].s["dense2"])
+    assert not np.allclose(states[0].s["dense2"], states[2].s["dense2"])
