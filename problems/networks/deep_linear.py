@@ -30,7 +30,7 @@ def deep_linear(
     examples: int = 50,
     seed: int = 0,
 ) -> Problem:
-    r"""A deep linear network with squared loss: plateaus, saddles, and no other minimum than the global one.
+    r"""A deep linear network with squared loss: plateaus, saddles, and only global minima.
 
         f(x) = 1/2 mean_i |z_i - M^T a_i|^2 = 1/2 |W_1 ... W_depth - M|_F^2 + 1/2 |c|^2,    M = P diag(sigma) Q^T
 

@@ -7,7 +7,9 @@ Each of the L blocks is act(a + branch(a)), with m = 2 weight layers in its bran
     3. a scalar multiplier, 1 at first, in each branch, and a scalar bias, 0 at first, before each linear layer and each
        activation.
 
-Then a step of gradient descent of size lr changes the outputs by an amount in proportion to lr, whatever L.
+Then a step of gradient descent of size lr on the weights changes the outputs by an amount in proportion to lr, whatever
+L: each branch adds 1/L of it. The biases of the branches are not scaled, and add up in proportion to L once the
+classifier has left 0.
 Source: H. Zhang, Y. N. Dauphin, T. Ma, ICLR 2019, arXiv:1901.09321. Differs: the layers keep their vectors of biases,
 and no scalar stands before the first layer. The standard values are those of K. He, X. Zhang, S. Ren, J. Sun, ICCV
 2015, arXiv:1502.01852.
@@ -87,7 +89,7 @@ def resnet_digits(
     l2: float = 0.0,
     seed: int = 0,
 ) -> Problem:
-    r"""A residual network of dense layers on handwritten digits, 8 x 8 pixels: 10 layers of 32 units, Fixup.
+    r"""A residual network of dense layers on handwritten digits: 10 layers, 32 units, Fixup.
 
     The loss, the data and `test(x)` are those of `mlp_digits`. `depth` counts the dense layers: the first, the last and
     two in each residual block. `init` is "fixup" (Zhang, Dauphin, Ma, arXiv:1901.09321) or "standard": weights of
@@ -111,13 +113,14 @@ def conv_resnet_digits(
     l2: float = 0.0,
     seed: int = 0,
 ) -> Problem:
-    r"""A residual network of convolutions on handwritten digits, 8 x 8 pixels: 6 layers of 8 channels, Fixup.
+    r"""A residual network of convolutions on handwritten digits: 6 layers, 8 channels, Fixup.
 
-    As `resnet_digits`, with 3 x 3 convolutions that keep the size of the map, and its mean before the last layer, which
-    is dense.
+    As `resnet_digits`, with 3 x 3 convolutions: the first, of stride 2, makes maps of 4 x 4, the others keep them; the
+    last layer, which is dense, sees their mean.
     """
     head: list[NetworkLayer] = [GlobalAveragePool(), Bias(2), Dense(channels, 10)]
-    net = resnet(lambda i: Conv2d(channels if i else 1, channels, padding=1), head, depth, activation, axes=4)
+    first = Conv2d(1, channels, stride=2, padding=1)
+    net = resnet(lambda i: Conv2d(channels, channels, padding=1) if i else first, head, depth, activation, axes=4)
     title = f"digits, {depth} layers, 3 x 3 convolutions of {channels} channels, residual, {activation}, {init}"
     return _start(classifier("conv_resnet_digits", title, net, maps(data.digits()), like, l2=l2, seed=seed), net, init)
 

@@ -23,6 +23,8 @@ NEEDED: dict[str, dict[str, object]] = {
     "mlp_mnist5k": {"hidden": (3,)},
     "autoencoder_mnist5k": {"hidden": (5, 3)},
     "autoencoder_curves": {"hidden": (5, 3), "examples": 50},
+    "resnet_digits": {"depth": 4, "width": 8},
+    "conv_resnet_digits": {"depth": 4, "channels": 3, "activation": "gelu"},  # at relu's many kinks differences fail
 }
 
 # Sizes small enough for dense Hessians, and the options that change a landscape.
@@ -70,6 +72,9 @@ VARIANTS = [
     ("mlp_digits", {"hidden": (), "l2": 0.1}),
     ("mlp_digits", {"hidden": (7, 5), "activation": "softplus"}),
     ("autoencoder_digits", {"hidden": (3,), "activation": "logistic", "l2": 0.1}),
+    ("resnet_digits", {"init": "standard", "activation": "tanh"}),
+    ("deep_linear", {"depth": 1}),
+    ("deep_linear", {"hidden": 2, "singular_values": (1.0, 3.0, 2.0)}),
 ]
 every_variant = pytest.mark.parametrize(
     ("name", "options"), VARIANTS, ids=[f"{n}-{'-'.join(f'{k}={v}' for k, v in o.items())}" for n, o in VARIANTS]
@@ -338,6 +343,17 @@ def test_a_seed_changes_the_start(name):
         ("mlp_digits", {"activation": "sigmoid"}, "unknown activation 'sigmoid'"),
         ("mlp_digits", {"hidden": (0,)}, "every width must be at least 1"),
         ("autoencoder_digits", {"hidden": ()}, "hidden needs at least the code"),
+        ("conv_digits", {"channels": ()}, "channels must be the inputs' and at least one more"),
+        ("conv_digits", {"channels": (1, 1, 1, 1)}, "side must be a multiple of 16, to be halved 4 times, got 8"),
+        ("conv_digits", {"activation": "rellu"}, "unknown activation 'rellu'; did you mean 'relu'"),
+        ("resnet_digits", {"depth": 7}, "depth must be even and at least 4, got 7"),
+        ("resnet_digits", {"depth": 2}, "depth must be even and at least 4"),
+        ("conv_resnet_digits", {"init": "fixpu"}, "unknown init 'fixpu'; did you mean 'fixup'"),
+        ("deep_linear", {"depth": 0}, "depth must be at least 1"),
+        ("deep_linear", {"hidden": 0}, "hidden must be at least 1"),
+        ("deep_linear", {"width": 4}, "singular_values must be 1 to width = 4 numbers"),
+        ("deep_linear", {"singular_values": (1.0, 0.0)}, "singular_values must be positive"),
+        ("deep_linear", {"examples": 8}, "examples must be more than width = 8"),
     ],
 )
 def test_options_out_of_range_are_named(name, options, message):

@@ -36,7 +36,9 @@ class Dense:
         return {"W": (gain / math.sqrt(self.d_in)) * W, "b": namespace(W).zeros_like(W[0, :])}
 
     def apply(self, p: Parts, a: Array) -> Array:
-        return a @ p["W"] + p["b"][..., None, :]
+        z = a @ p["W"]
+        z += p["b"][..., None, :]  # into the product, which is nobody else's yet
+        return z
 
     def forward(self, p: Parts, a: Array) -> tuple[Array, Any]:
         return self.apply(p, a), (a, p["W"])
