@@ -20,6 +20,26 @@ import math
 from typing import Any
 
 from backends.arrays import Array, all_finite, namespace, norm
+from backends.elementwise import elementwise
+
+
+@elementwise(updates=("m", "mx", "mg", None, None))
+def means(
+    m: Array, mx: Array, mg: Array, x: Array, g: Array, gamma: float, beta: float
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Return the momentum m, the mean position mx and gradient mg with one more sample, and its deviations dx, dg."""
+    m = m + gamma * (g - m)
+    mx = mx + beta * (x - mx)
+    mg = mg + beta * (g - mg)
+    return m, mx, mg, x - mx, g - mg
+
+
+@elementwise(updates=("dxx", "d"))
+def moments(dxx: Array, d: Array, dx: Array, dg: Array, beta: float, corr: str) -> tuple[Array, Array]:
+    """Return the averages of dx^2, and of dg dx or with corr="one" of dg^2, coordinate by coordinate."""
+    dxx = dxx + beta * (dx * dx - dxx)
+    d = d + beta * (dg * (dg if corr == "one" else dx) - d)
+    return dxx, d
 
 
 def quotient(a: Array, b: Array, known: Array) -> Array:

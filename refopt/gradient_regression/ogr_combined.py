@@ -7,7 +7,7 @@ mean of the two predicted steps weighted by w, and outside it the diagonal's:
     x     = x - delta + w (V^T V delta - V^T O diag(1 / max(div |lam|, cut)) O^T V m)
 
 Source: J. Duda, arXiv:1901.11457 (version of December 2022; corr = 1: March 2023); the author's notebooks.
-Cost: 1 gradient, about 12 d^2 n flops. Memory: d + 5 vectors.
+Cost: 1 gradient, about 4 d^2 n flops. Memory: d + 5 vectors.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, Literal, NamedTuple
 
 from backends import random
 from backends.arrays import Array, device, namespace
-from refopt.curvature.gram_schmidt import nudged
-from refopt.curvature.trend import clipped_rates, diagonal_trend, prediction, regressed
+from refopt.curvature.gram_schmidt import turned
+from refopt.curvature.trend import clipped_rates, diagonal_trend, means, moments, prediction, regressed
 from refopt.method import Choice, Dialects, LogUniform, Spec, Uniform
 from refopt.objective import Objective
 from refopt.status import require
@@ -42,7 +42,7 @@ SPEC = Spec(
     title="dsOGR",
     source="Duda 2022, arXiv:1901.11457, and his notebooks",
     needs=("grad",),
-    cost="1 gradient, 12 rank^2 n flops",
+    cost="1 gradient, 4 rank^2 n flops",
     gradient_equivalents=(1.0, 1.0),
     memory=7.0,
     memory_note="rank + 5 vectors",
@@ -111,17 +111,13 @@ def step(
     require(cut >= 0, "cut must be at least 0", cut)
     require(0 <= w <= 1, "w must be in [0, 1]", w)
     g = objective.grad(x)
-    m = state.m + gamma * (g - state.m)
-    mx = state.mx + beta * (x - state.mx)
-    mg = state.mg + beta * (g - state.mg)
-    dx, dg = x - mx, g - mg
-
-    dxx = state.dxx + beta * (dx * dx - state.dxx)
-    d = state.d + beta * (dg * (dg if corr == "one" else dx) - state.d)
+    m, mx, mg, dx, dg = means(state.m, state.mx, state.mg, x, g, gamma, beta)
+    dxx, d = moments(state.dxx, state.d, dx, dg, beta, corr)
     delta = clipped_rates(diagonal_trend(dxx, d, corr), div, cut) * m
 
-    V = nudged(state.V, g, Gamma)
-    Dxx, D, lam, O = regressed(V @ dx, V @ dg, state.Dxx, state.D, beta, corr)  # noqa: E741
+    V, _ = turned(state.V, g, Gamma, state.k)
+    Vmx, Vdx, Vdg = V @ mx, V @ dx, V @ dg
+    Dxx, D, lam, O = regressed(Vdx, Vdg, state.Dxx, state.D, beta, corr)  # noqa: E741
     inside = V @ delta - O @ (clipped_rates(lam, div, cut) * (O.T @ (V @ m)))
-    info = prediction(lam, O, V @ mx, V @ mg, V @ x) | {"V": V}
+    info = prediction(lam, O, Vmx, V @ mg, Vmx + Vdx) | {"V": V}
     return x - delta + w * (inside @ V), State(state.k + 1, m, mx, mg, dxx, d, V, Dxx, D, info=info)

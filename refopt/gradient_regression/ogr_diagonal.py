@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, namespace
 from backends.elementwise import elementwise
-from refopt.curvature.trend import clipped_rates, diagonal_trend, quotient
+from refopt.curvature.trend import clipped_rates, diagonal_trend, means, moments, quotient
 from refopt.method import Dialects, LogUniform, Spec, Uniform
 from refopt.objective import Objective
 from refopt.status import require
@@ -112,7 +112,7 @@ def step(
     # The averages begin at the first sample: it enters them with its whole weight.
     fresh = start == "first" and state.k == 0
     b, c = (1.0, 1.0) if fresh else (beta, gamma)
-    m, mx, mg, dxx, d = averages(x, state.m, state.mx, state.mg, state.dxx, state.d, g, b, c, beta, corr == "one")
+    m, mx, mg, dxx, d = averages(state.m, state.mx, state.mg, state.dxx, state.d, x, g, c, b, beta, corr)
     lam = diagonal_trend(dxx, d, corr)
     info = {"lam": lam, "p": mx - quotient(mg, lam, lam != 0)}
     return x - clipped_rates(lam, div, cut) * m, State(state.k + 1, m, mx, mg, dxx, d, info)
@@ -120,23 +120,18 @@ def step(
 
 @elementwise(updates=("m", "mx", "mg", "dxx", "d"))
 def averages(
-    x: Array,
     m: Array,
     mx: Array,
     mg: Array,
     dxx: Array,
     d: Array,
+    x: Array,
     g: Array,
-    b: float,
     c: float,
+    b: float,
     beta: float,
-    one: bool,
+    corr: str,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Move the means by b and c, then the second moments by beta."""
-    m = m + c * (g - m)
-    mx = mx + b * (x - mx)
-    mg = mg + b * (g - mg)
-    dx, dg = x - mx, g - mg
-    dxx = dxx + beta * (dx * dx - dxx)
-    d = d + beta * (dg * (dg if one else dx) - d)
-    return m, mx, mg, dxx, d
+    """Move the means by c and b, then the second moments by beta, in one pass."""
+    m, mx, mg, dx, dg = means(m, mx, mg, x, g, c, b)
+    return m, mx, mg, *moments(dxx, d, dx, dg, beta, corr)

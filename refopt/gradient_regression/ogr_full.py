@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, device, namespace
-from refopt.curvature.trend import clipped_rates, prediction, regressed
+from refopt.curvature.trend import clipped_rates, means, prediction, regressed
 from refopt.method import Dialects, LogUniform, Spec, Uniform
 from refopt.objective import Objective
 from refopt.status import require
@@ -117,9 +117,7 @@ def step(
     require(cut >= 0, "cut must be at least 0", cut)
     g = objective.grad(x)
     m, mx, mg = (g, x, g) if start == "first" and state.k == 0 else (state.m, state.mx, state.mg)
-    m = m + gamma * (g - m)
-    mx = mx + beta * (x - mx)
-    mg = mg + beta * (g - mg)
-    Dxx, D, lam, O = regressed(x - mx, g - mg, state.Dxx, state.D, beta, corr)  # noqa: E741
+    m, mx, mg, dx, dg = means(m, mx, mg, x, g, gamma, beta)
+    Dxx, D, lam, O = regressed(dx, dg, state.Dxx, state.D, beta, corr)  # noqa: E741
     new = x - O @ (clipped_rates(lam, div, cut) * (O.T @ m))
     return new, State(state.k + 1, m, mx, mg, Dxx, D, info=prediction(lam, O, mx, mg, x))

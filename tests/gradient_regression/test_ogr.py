@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import problems
 from refopt import bind, minimize
-from refopt.curvature.gram_schmidt import gram_schmidt
+from refopt.curvature.gram_schmidt import BLOCK, REMEASURE, gram_schmidt, turned
 from refopt.curvature.trend import clipped_rates, root, symmetric_trend
 from refopt.gradient_regression import ogr_combined, ogr_diagonal, ogr_full, ogr_subspace, parabola
 from refopt.objective import Objective
@@ -148,7 +148,7 @@ def test_the_nudged_basis_is_gram_schmidts(d: int, seed: int, size: float) -> No
     g = size * rng.normal(size=9)
     Q, R = np.linalg.qr((V + 0.2 * g).T)
     want = (Q * np.sign(np.diag(R))).T
-    np.testing.assert_allclose(ogr_subspace.turned(V, g, 0.2, "nudge"), want, atol=1e-7)
+    np.testing.assert_allclose(turned(V, g, 0.2, 1)[0], want, atol=1e-7)
 
 
 def test_rows_are_orthonormal_in_float32_and_dependent_ones_vanish(backend: Any) -> None:
@@ -167,6 +167,45 @@ def test_the_basis_stays_orthonormal_along_a_run_in_float32() -> None:
     result = minimize(problem, ogr_subspace, steps=30, batch_size=64, d=10)
     V = result.state.V
     np.testing.assert_allclose(V @ V.T, np.eye(10), atol=1e-5)
+
+
+@pytest.mark.parametrize("oja", [False, True])
+def test_the_update_is_gram_schmidt_of_the_moved_rows_block_by_block(backend: Any, oja: bool) -> None:
+    rng = np.random.default_rng(1)
+    n = BLOCK + 17
+    V, g = np.linalg.qr(rng.normal(size=(n, 3)))[0].T, rng.normal(size=n)
+    new, R = turned(backend.array(V), backend.array(g), 0.3, 1, oja=oja)
+    want = gram_schmidt(V + 0.3 * np.outer(V @ g if oja else np.ones(3), g))
+    np.testing.assert_allclose(backend.numpy(new), want, atol=1e-11)
+    np.testing.assert_allclose(backend.numpy(R), want @ V.T, atol=1e-11)
+
+
+def test_the_update_leaves_a_span_that_has_the_gradient_and_mends_what_rounding_did() -> None:
+    rng = np.random.default_rng(2)
+    V = np.linalg.qr(rng.normal(size=(40, 3)))[0].T
+    inside, _ = turned(V, V.T @ np.array([1.0, -2.0, 0.5]), 0.3, 1)
+    np.testing.assert_allclose(inside.T @ inside, V.T @ V, atol=1e-12)
+    skewed = V + 1e-3 * rng.normal(size=V.shape)
+    g = rng.normal(size=40)
+    for k, error in ((REMEASURE, 0.0), (REMEASURE + 1, 1e-3)):
+        new, _ = turned(skewed, g, 0.3, k)
+        assert error <= np.abs(new @ new.T - np.eye(3)).max() < error + 1e-2 * (error > 0) + 1e-12
+
+
+def test_a_zero_row_is_filled_by_the_gradient() -> None:
+    V = np.eye(2, 6)
+    V[1] = 0.0
+    new, _ = turned(V, np.arange(6.0), 0.3, 1)
+    np.testing.assert_allclose(new @ new.T, np.eye(2), atol=1e-12)
+
+
+def test_the_basis_stays_orthonormal_over_many_noisy_steps_in_float32() -> None:
+    rng = np.random.default_rng(3)
+    V, worst = 1e-3 * rng.uniform(size=(10, 3000)).astype("float32"), 0.0
+    for k in range(200):
+        V, _ = turned(V, (10.0 ** rng.uniform(-3, 3) * rng.normal(size=3000)).astype("float32"), 0.1, k)
+        worst = max(worst, float(np.abs(V @ V.T - np.eye(10)).max()))
+    assert worst < 1e-5
 
 
 def test_without_weight_the_combined_method_is_the_diagonal_one() -> None:
