@@ -25,7 +25,8 @@ from refopt.status import nearest, require
 class Difference(NamedTuple):
     """Two values of one coordinate after step t = 1, 2, ... of a stream; `relative` and `tolerance` in the same unit.
 
-    `what` is "x", or "gradient" where the candidate wrote into the gradient that it was given.
+    `what` is "x"; "gradient" where the candidate wrote into the gradient that it was given; "query" where it took the
+    gradient, the value or the product at another point, or along another direction.
     """
 
     stream: str
@@ -41,6 +42,8 @@ class Difference(NamedTuple):
         place = f"stream {self.stream!r}, step {self.step}, coordinate {self.coordinate}"
         if self.what == "gradient":
             return f"{place}: the gradient was changed in place, from {self.reference!r} to {self.candidate!r}"
+        if self.what == "query":
+            place = f"{place} of the point or direction asked about"
         return (
             f"{place}: reference {self.reference!r}, candidate {self.candidate!r}, "
             f"relative difference {self.relative:.2g}, tolerance {self.tolerance:.1g}"

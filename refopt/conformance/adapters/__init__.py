@@ -5,12 +5,10 @@ A library is looked for only where a candidate of it can be: nothing here import
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 from refopt.conformance.adapters import keras, methods, optax, plain, torch
-from refopt.conformance.adapters.player import Advance, Grad, Player, name_of
+from refopt.conformance.adapters.player import Advance, Grad, Player, name_of, positional
 from refopt.method import Bound, Method
 
 __all__ = ["Advance", "Grad", "Player", "adapt"]
@@ -42,7 +40,7 @@ def adapt(candidate: Any) -> Player:
     if keras.is_optimizer(candidate):
         return keras.player(candidate)
     if callable(candidate):
-        first, *_ = (*_positional(candidate), "")
+        first, *_ = (*positional(candidate), "")
         if first == "params":
             return torch.player(candidate)
         if first in ("lr", "learning_rate"):
@@ -52,15 +50,6 @@ def adapt(candidate: Any) -> Player:
             if keras.is_optimizer(made):
                 return keras.player(candidate)
             raise TypeError(f"candidate {name_of(candidate)} makes a {type(made).__name__}; expected one of:\n{KINDS}")
-        if len(_positional(candidate)) >= 3:
+        if len(positional(candidate)) >= 3:
             return plain.player(candidate)
     raise TypeError(f"candidate must be one of the following, got {candidate!r}:\n{KINDS}")
-
-
-def _positional(function: Callable[..., Any]) -> list[str]:
-    """Return the names of the positional parameters of `function`, where they can be known."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:
-        return []
-    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

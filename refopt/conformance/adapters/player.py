@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -37,3 +38,13 @@ def name_of(candidate: Any) -> str:
     name = getattr(candidate, "__qualname__", type(candidate).__qualname__)
     library = str(getattr(candidate, "__module__", type(candidate).__module__)).split(".")[0]
     return f"{library}.{name}" if library in ("torch", "optax", "keras") else str(name)
+
+
+def positional(function: Callable[..., Any], *, keyword: bool = False) -> list[str]:
+    """Return the names of the positional parameters of `function`, those by keyword too if so asked; [] if unknown."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return []
+    kinds = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return [p.name for p in parameters if p.kind in kinds or (keyword and p.kind is p.KEYWORD_ONLY)]

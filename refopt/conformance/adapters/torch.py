@@ -11,6 +11,7 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, at, name_of
 from refopt.conformance.streams import LAYOUT
+from refopt.objective import Objective
 
 
 def is_class(candidate: Any) -> bool:
@@ -41,3 +42,21 @@ def player(factory: Callable[..., Any]) -> Player:
         return advance
 
     return Player(name_of(factory), start)
+
+
+def with_closure(factory: Callable[..., Any], x0: Array, lr: float) -> Callable[[Objective], Array]:
+    """Return the step of an optimizer that evaluates the objective itself, through a closure."""
+    torch: Any = sys.modules["torch"]
+    parameter = torch.nn.Parameter(torch.tensor(x0))
+    optimizer = factory([parameter], lr=lr)
+
+    def advance(objective: Objective) -> Array:
+        def closure() -> Any:
+            value, g = objective.value_and_grad(parameter.detach().numpy().copy())
+            parameter.grad = torch.from_numpy(np.array(g))
+            return torch.tensor(float(value))
+
+        optimizer.step(closure)
+        return np.array(parameter.detach().numpy())
+
+    return advance

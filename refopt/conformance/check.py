@@ -1,0 +1,283 @@
+"""`refopt check`: a candidate of any kind against a method, in the dialect that agrees best; if none does, why.
+
+`check` takes an object and runs here; `check_apart` takes a name, runs in a process of its own, and so survives a
+candidate that hangs or kills its process.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import refopt
+from backends.arrays import Array
+from refopt.checkpoint import write_atomically
+from refopt.conformance import candidates, interactive, replay, report, solvers
+from refopt.conformance.adapters.player import name_of as named
+from refopt.conformance.logs import Log
+from refopt.conformance.recording import Path as Track
+from refopt.conformance.recording import Recording
+from refopt.conformance.replay import Trace, preset
+from refopt.conformance.report import Report
+from refopt.conformance.streams import Stream
+from refopt.method import Bound, Method, bind, get, keywords, name_of
+from refopt.race.sources import read_options
+from refopt.status import require
+
+DEFAULTS = "defaults"
+"""What a method's own defaults are called where no dialect has the same."""
+
+Traced = tuple[list[Trace], list[str]]
+"""Traces, and notes."""
+
+
+def check(
+    candidate: Any,
+    reference: str | Method | None,
+    *,
+    dialect: str | None = None,
+    steps: int = 200,
+    diagnose: bool = True,
+    name: str = "",
+    watch: Callable[[Report], None] = lambda found: None,
+    **hyper: Any,
+) -> Report:
+    """Hold `candidate` against the method `reference`, or against the truth if it is a solver.
+
+    `candidate` is what `candidates.find` returns; how it is held follows from it and from what the method needs.
+    Without `dialect` all are tried. `hyper` are the method's hyperparameters; the candidate is given lr alone. `watch`
+    is told what is known so far before the diagnosis is begun, which may take long. A candidate that raises, or
+    returns what is no iterate, is a report too.
+
+    Raises ValueError or TypeError for an unknown method, dialect or hyperparameter, or a number of steps below 1.
+    """
+    name = name or (candidate.name if isinstance(candidate, Log) else named(candidate))
+    if reference is None or _is_solver(candidate):
+        return _check_solver(candidate, name)
+    method = get(reference) if isinstance(reference, str) else reference
+    presets = validate(method, dialect, steps, hyper)
+    about = Report(name, name_of(method), "could not run", _mode(candidate, method), hyper=hyper, steps=steps)
+    try:
+        found = _tried(candidate, method, presets, steps, hyper)
+    except Exception as error:  # whatever a candidate may raise
+        return replace(about, error=_words(error))
+    closest = min(found, key=lambda label: (*_distance(found[label][0]), label not in name))
+    traces, notes = found[closest]
+    comparison = replay.summary(traces)
+    about = replace(
+        about,
+        outcome="agrees" if comparison.agrees else "differs",
+        dialect=closest,
+        tried=list(found),
+        agreeing=[label for label, (these, _) in found.items() if replay.summary(these).agrees],
+        largest=comparison.largest._asdict(),
+        first=comparison.first._asdict() if comparison.first else None,
+        streams=[report.stream(trace) for trace in traces],
+        notes=notes,
+    )
+    if comparison.agrees or not diagnose or about.mode != "replay":
+        return about
+    if comparison.first is not None and not math.isfinite(comparison.first.candidate):
+        return replace(about, notes=[*notes, "no diagnosis: what the candidate returns is not finite"])
+    watch(replace(about, notes=[*notes, "no diagnosis: it took too long"]))
+    return _diagnosed(about, candidate, method, presets[closest], hyper)
+
+
+def validate(method: Method, dialect: str | None, steps: int, hyper: Mapping[str, Any]) -> dict[str, str | None]:
+    """Check what was asked for, and return the dialects to try, by what they are called.
+
+    Raises ValueError or TypeError.
+    """
+    require(steps >= 1, "steps must be at least 1", steps)
+    lr = hyper.get("lr", 1.0)
+    require(isinstance(lr, int | float) and math.isfinite(lr), "lr must be a number", lr)
+    if dialect is not None:
+        bind(method, **{**preset(method, dialect), **hyper})
+        return {dialect: dialect}
+    bind(method, **hyper)
+    return {**{name: name for name in method.DIALECTS}, DEFAULTS: None}
+
+
+def _tried(
+    candidate: Any, method: Method, presets: Mapping[str, str | None], steps: int, hyper: Mapping[str, Any]
+) -> dict[str, Traced]:
+    """Return the traces under each dialect; those with the same knobs are replayed once, DEFAULTS not beside a twin."""
+    known = {**keywords(method.init), **keywords(method.step)}
+    done: list[tuple[dict[str, Any], Traced]] = []
+    found = {}
+    for label, dialect in presets.items():
+        knobs = {**preset(method, dialect), **hyper}
+        same = next((traced for others, traced in done if others == {**known, **knobs}), None)
+        if same is None:
+            same = _traces(candidate, method, steps, knobs)
+            done.append(({**known, **knobs}, same))
+        elif label == DEFAULTS:
+            continue
+        found[label] = same
+    return found
+
+
+def _is_solver(candidate: Any) -> bool:
+    return not isinstance(candidate, Method | Bound | Log | Recording) and solvers.is_solver(candidate)
+
+
+def _mode(candidate: Any, method: Method) -> Any:
+    if isinstance(candidate, Log):
+        return "log"
+    return "replay" if set(method.SPEC.needs) == {"grad"} else "interactive"
+
+
+def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any]) -> Traced:
+    gradients = set(method.SPEC.needs) == {"grad"}
+    if isinstance(candidate, Log):
+        if candidate.queries is not None:
+            return interactive.log_traces(candidate, method, steps=steps, **knobs), []
+        require(gradients, f"{candidate.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
+        return _log_traces(candidate, method, steps, knobs), []
+    if gradients:
+        return replay.traces(candidate, method, steps=steps, **knobs), []
+    return interactive.traces(candidate, method, steps=steps, **knobs)
+
+
+def _log_traces(log: Log, method: Method, steps: int, knobs: dict[str, Any]) -> list[Trace]:
+    """Replay the reference on the gradients of a log; where it has the points of them, hold those together too."""
+    assert log.g is not None
+    g, steps, known = log.g, min(steps, log.steps), {**keywords(method.init), **keywords(method.step)}
+    rates = None if "lr" in knobs or log.lr is None else log.lr
+    points: list[Array] = []
+
+    def grad(k: int, x: Array) -> Array:
+        if k == len(points):
+            points.append(np.array(x))
+        return np.array(g[k])
+
+    factor = None
+    if rates is not None and "lr" in known:
+        knobs = {**knobs, "lr": float(rates[0])}
+        if "lr" in keywords(method.step) and (rates != rates[0]).any():
+            knobs["lr"], factor = 1.0, lambda k: float(rates[k])
+    if "layout" in known:
+        knobs = {"layout": log.layout, **knobs}
+    track = {log.name: Track(np.arange(1, steps + 1), log.x[1 : steps + 1])}
+    stream = Stream(log.name, log.x[0], grad, factor)
+    (found,) = replay.traces(Recording(track, {}), method, streams=[stream], steps=steps, **knobs)
+    if log.at is not None:
+        for k, (mine, theirs) in enumerate(zip(log.at, points, strict=False)):
+            if interactive.apart(theirs, mine) > interactive.match(mine.dtype):
+                if found.first is None or k < found.first.step:
+                    found = found._replace(first=interactive.elsewhere(log.name, k, theirs, mine))
+                break
+    return [found]
+
+
+def _distance(traces: Sequence[Trace]) -> tuple[bool, float]:
+    """Return how far a candidate is: whether it differs, and the mean logarithm of its streams' largest differences."""
+    sizes = [min(max(trace.largest.relative, 1e-17), 1e300) for trace in traces]
+    return not replay.summary(traces).agrees, float(np.mean(np.log10(sizes)))
+
+
+def _check_solver(candidate: Any, name: str) -> Report:
+    about = Report(name, "", "could not run", "solver")
+    if not _is_solver(candidate):
+        raise TypeError(f"a reference must be named, unless the candidate is a solver(fun, x0); got {candidate!r}")
+    try:
+        claims = solvers.check(candidate)
+    except Exception as error:  # whatever a solver may raise
+        return replace(about, error=_words(error))
+    outcome: report.Outcome = "agrees" if all(claim.holds for claim in claims) else "differs"
+    return replace(about, outcome=outcome, claims=[claim._asdict() for claim in claims])
+
+
+def _diagnosed(about: Report, candidate: Any, method: Method, dialect: str | None, hyper: Mapping[str, Any]) -> Report:
+    from refopt.conformance.diagnosis import diagnose
+
+    try:
+        found = diagnose(candidate, name_of(method), dialect=dialect, steps=about.steps, **hyper)
+    except Exception as error:  # a candidate may raise on what a diagnosis replays
+        return replace(about, notes=[*about.notes, f"no diagnosis: {_words(error)}"])
+    return replace(about, diagnosis={"text": str(found), "causes": list(found.causes), "explains": found.explains})
+
+
+def _words(error: BaseException) -> str:
+    """Return what was raised and where, in one line."""
+    notes = getattr(error, "__notes__", [])
+    return f"{type(error).__name__}: {' '.join(str(error).split())}{f' ({notes[0]})' if notes else ''}"
+
+
+# ------------------------------------------------------------------------------------------- in a process of its own
+
+
+def check_apart(
+    candidate: str,
+    reference: str | None,
+    *,
+    dialect: str | None = None,
+    steps: int = 200,
+    hyper: str = "",
+    diagnose: bool = True,
+    time_limit: float = 120.0,
+) -> Report:
+    """Check the candidate that a name stands for (see `candidates`) in another process, for at most `time_limit` s.
+
+    `hyper` is written lr=0.01,eps=1e-8. Raises ValueError or TypeError for what `check` does; a candidate that cannot
+    be imported, hangs or ends its process is a report.
+    """
+    require(time_limit > 0, "time_limit must be above 0", time_limit)
+    if reference is not None:
+        validate(get(reference), dialect, steps, read_options(hyper) if hyper else {})
+    about = Report(candidate, reference or "", "could not run", steps=steps)
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "report.json"
+        asked = [candidate, reference, dialect, steps, hyper, diagnose, str(out)]
+        root = str(Path(refopt.__file__).parents[1])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", _CHILD, json.dumps(asked)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+            text=True,
+            errors="replace",
+        )
+        try:
+            _, err = process.communicate(timeout=time_limit)
+            ended = ": ".join([f"its process ended with status {process.returncode}", *err.strip().splitlines()[-1:]])
+        except subprocess.TimeoutExpired:
+            ended = f"no answer within {time_limit:g} s"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # what it started, too
+                process.communicate()
+        return Report(**json.loads(out.read_bytes())) if out.exists() else replace(about, error=ended)
+
+
+_CHILD = "import sys; from refopt.conformance.check import _answer; sys.path.insert(0, ''); _answer(sys.argv[1])"
+
+
+def _answer(asked: str) -> None:
+    """Check in this process, and write the report, so far and at the end."""
+    text, reference, dialect, steps, hyper, diagnose, out = json.loads(asked)
+
+    def write(found: Report) -> None:
+        write_atomically(Path(out), json.dumps(asdict(found), default=str).encode())
+
+    knobs = read_options(hyper) if hyper else {}
+    options = {"dialect": dialect, "steps": steps, "diagnose": diagnose, "name": text, "watch": write}
+    try:
+        candidate = candidates.find(text)
+        write(check(candidate, reference, **options, **knobs))
+    except (Exception, SystemExit) as error:  # an import may do anything
+        write(Report(text, reference or "", "could not run", steps=steps, error=_words(error)))
