@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from backends.arrays import Array, device, namespace
+from backends.arrays import Array, namespace
 from refopt.status import require
 
 Matrices: TypeAlias = dict[str, Array]
@@ -215,7 +215,7 @@ def _regressions(M: Matrices, M_next: Matrices, workers: int) -> tuple[Matrices,
     With B_i^T B_i = M_ii^{-1}:  R = B_{i+1} M_{i,i+1}^T,  Psi = R^T B_{i+1},  C = R^T R,  K = B_i^T E,  where E and s
     are the eigenpairs of B_i C B_i^T = Y^T Y,  Y = R B_i^T.
     """
-    B = dict(zip(M, _spread(_whitening, [(matrix,) for matrix in M.values()], workers), strict=True))
+    B = dict(zip(M, _spread(whitening, [(matrix,) for matrix in M.values()], workers), strict=True))
 
     def one(name: str, after: str) -> tuple[Array, Array, Array]:
         R = B[after] @ M_next[name].T
@@ -242,35 +242,32 @@ def eigh(M: Array) -> tuple[Array, Array]:
     return values, vectors
 
 
-def lower_inverse(L: Array) -> Array:
-    """Return L^{-1} of a lower triangular matrix, by halves: 2/3 d^3 flops, all but the smallest in products.
+def whitening(M: Array) -> Array:
+    """Return the lower triangular B with B^T B = M^{-1}, the inverse of the Cholesky factor, by halves.
 
-    A general inverse costs four times the flops, and on one core some eight times the time.
+    The halves leave the work to matrix products, 7/6 d^3 flops of them: on one core that is several times faster than
+    the factorisation and a general inverse, at the price of a factor sqrt(cond M) in accuracy. nan where M is not
+    positive definite.
     """
-    xp = namespace(L)
-    d = L.shape[0]
-    if d <= 64:
-        return xp.linalg.inv(L)
-    half = d // 2
-    first, second = lower_inverse(L[:half, :half]), lower_inverse(L[half:, half:])
-    inverse = xp.zeros_like(L)
-    inverse[:half, :half] = first
-    inverse[half:, half:] = second
-    inverse[half:, :half] = -(second @ (L[half:, :half] @ first))
-    return inverse
-
-
-def _whitening(M: Array) -> Array:
-    """Return the lower triangular B with B^T B = M^{-1}; nan where M is not positive definite."""
     xp = namespace(M)
-    try:
-        return lower_inverse(xp.linalg.cholesky(M))
-    except ValueError:  # LinAlgError, as in `eigh`
-        return xp.full_like(M, math.nan)
+    half = M.shape[0] // 2
+    if M.shape[0] <= 64:
+        try:
+            return xp.linalg.inv(xp.linalg.cholesky(M))
+        except ValueError:  # LinAlgError, as in `eigh`
+            return xp.full_like(M, math.nan)
+    first = whitening(M[:half, :half])
+    L = M[half:, :half] @ first.T
+    second = whitening(M[half:, half:] - L @ L.T)
+    B = xp.zeros_like(M)
+    B[:half, :half] = first
+    B[half:, half:] = second
+    B[half:, :half] = -(second @ L @ first)
+    return B
 
 
 def _inverse(M: Array) -> Array:
-    B = _whitening(M)
+    B = whitening(M)
     return B.T @ B
 
 
@@ -279,7 +276,10 @@ def _mean_eigenvalue(M: Array) -> float:
 
 
 def _plus_diagonal(M: Array, damping: float) -> Array:
-    return M + damping * namespace(M).eye(M.shape[0], dtype=M.dtype, device=device(M))
+    xp = namespace(M)
+    entries = xp.reshape(xp.asarray(M, copy=True), (-1,))
+    entries[:: M.shape[0] + 1] = entries[:: M.shape[0] + 1] + damping
+    return xp.reshape(entries, M.shape)
 
 
 def _spread(f: Callable[..., T], arguments: Iterable[tuple[object, ...]], workers: int) -> list[T]:

@@ -250,11 +250,21 @@ def test_what_cannot_be_inverted_is_nan() -> None:
 
 
 @pytest.mark.parametrize("d", [1, 64, 65, 200])
-def test_the_triangular_inverse(d: int) -> None:
-    L = np.tril(np.random.default_rng(d).normal(size=(d, d)), -1) / d + np.diag(np.linspace(1, 2, d))
-    inverse = kronecker.lower_inverse(L)
-    np.testing.assert_allclose(inverse @ L, np.eye(d), atol=1e-12)
-    np.testing.assert_array_equal(inverse, np.tril(inverse))
+def test_whitening_is_lower_triangular_and_whitens(d: int) -> None:
+    rows = np.random.default_rng(d).normal(size=(2 * d, d))
+    M = rows.T @ rows / (2 * d)
+    B = kronecker.whitening(M)
+    np.testing.assert_allclose(B @ M @ B.T, np.eye(d), atol=1e-12)
+    np.testing.assert_array_equal(B, np.tril(B))
+    np.testing.assert_allclose(B, np.linalg.inv(np.linalg.cholesky(M)), atol=1e-11)
+
+
+@pytest.mark.parametrize("place", [0, 80, 150])
+def test_whitening_says_nan_wherever_the_matrix_is_not_positive_definite(place: int) -> None:
+    M = np.eye(200)
+    M[place, place] = -1.0
+    B = kronecker.whitening(M)
+    assert np.isnan(B.T @ B).all()
 
 
 @pytest.mark.parametrize("inverse", [kronecker.block_diagonal, kronecker.block_tridiagonal])
