@@ -10,8 +10,9 @@
 """
 
 from refopt.conformance.adapters import adapt
+from refopt.conformance.check import assert_matches
 from refopt.conformance.recording import Path, Recording, load, record, save
-from refopt.conformance.replay import Comparison, Difference, assert_matches, compare
+from refopt.conformance.replay import Comparison, Difference, compare
 
 __all__ = [
     "Comparison",

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,15 +30,18 @@ from refopt.conformance.recording import Path as Track
 from refopt.conformance.recording import Recording
 from refopt.conformance.replay import Trace, preset
 from refopt.conformance.report import Report
-from refopt.conformance.streams import Stream
+from refopt.conformance.streams import NAMES, Stream
 from refopt.method import Bound, Method, bind, get, keywords, name_of
 from refopt.race.sources import read_options
 from refopt.status import require
 
+if TYPE_CHECKING:
+    from refopt.conformance.diagnosis import Diagnosis
+
 DEFAULTS = "defaults"
 """What a method's own defaults are called where no dialect has the same."""
 
-Traced = tuple[list[Trace], list[str]]
+Traced: TypeAlias = tuple[list[Trace], list[str]]
 """Traces, and notes."""
 
 
@@ -63,6 +66,8 @@ def check(
     Raises ValueError or TypeError for an unknown method, dialect or hyperparameter, or a number of steps below 1.
     """
     name = name or (candidate.name if isinstance(candidate, Log) else named(candidate))
+    if isinstance(candidate, Log) and "lr" in hyper:
+        candidate = candidate._replace(lr=None)
     if reference is None or _is_solver(candidate):
         return _check_solver(candidate, name)
     method = get(reference) if isinstance(reference, str) else reference
@@ -86,12 +91,64 @@ def check(
         streams=[report.stream(trace) for trace in traces],
         notes=notes,
     )
-    if comparison.agrees or not diagnose or about.mode != "replay":
+    if comparison.first is None or not diagnose or about.mode == "interactive":
         return about
-    if comparison.first is not None and not math.isfinite(comparison.first.candidate):
+    if not math.isfinite(comparison.first.candidate):
         return replace(about, notes=[*notes, "no diagnosis: what the candidate returns is not finite"])
     watch(replace(about, notes=[*notes, "no diagnosis: it took too long"]))
-    return _diagnosed(about, candidate, method, presets[closest], hyper)
+    try:
+        found_why = _diagnose(candidate, method, steps, {**preset(method, presets[closest]), **hyper})
+    except Exception as error:  # a candidate may raise on what a diagnosis replays
+        return replace(about, notes=[*notes, f"no diagnosis: {_words(error)}"])
+    if found_why is None:
+        return about
+    why = {"text": str(found_why), "causes": list(found_why.causes), "explains": found_why.explains}
+    return replace(about, diagnosis=why)
+
+
+def assert_matches(
+    candidate: Any,
+    method: str | Method,
+    *,
+    dialect: str | None = None,
+    streams: Sequence[str] = NAMES,
+    steps: int = 200,
+    rtol: float = 0.0,
+    **hyper: Any,
+) -> None:
+    """Raise AssertionError, saying where they part and why, unless `candidate` agrees with `method`.
+
+    The candidate is anything that `check` takes but a whole solver. Without a dialect, the method's defaults are meant.
+    `streams` and `rtol` are those of `compare`, for methods that read gradients alone.
+    """
+    __tracebackhide__ = True
+    module = get(method) if isinstance(method, str) else method
+    knobs = {**preset(module, dialect), **hyper}
+    traces, notes = _traces(candidate, module, steps, knobs, streams=streams, rtol=rtol)
+    comparison = replay.summary(traces)
+    if comparison.agrees:
+        return
+    found = _diagnose(candidate, module, steps, knobs, streams)
+    like = f"{name_of(module)}, dialect {dialect!r}" if dialect else name_of(module)
+    why = [str(comparison), *notes, *([str(found)] if found else [])]
+    raise AssertionError("\n".join([f"the candidate is not refopt's {like}", *why]))
+
+
+def _diagnose(
+    candidate: Any, method: Method, steps: int, knobs: dict[str, Any], streams: Sequence[str | Stream] = NAMES
+) -> Diagnosis | None:
+    """Return why they differ; None where no diagnosis is made: of methods that ask for more than gradients."""
+    from refopt.conformance.diagnosis import diagnose  # what agrees needs none
+
+    if set(method.SPEC.needs) != {"grad"}:
+        return None
+    if isinstance(candidate, Log):
+        if candidate.g is None:
+            return None
+        logged = _Replayed.of(candidate, method, knobs)
+        candidate, streams, knobs = logged.recording, [logged.stream], logged.knobs
+        steps = min(steps, len(candidate.paths[logged.stream.name].steps))
+    return diagnose(candidate, method, streams=streams, steps=steps, **knobs)
 
 
 def validate(method: Method, dialect: str | None, steps: int, hyper: Mapping[str, Any]) -> dict[str, str | None]:
@@ -138,47 +195,59 @@ def _mode(candidate: Any, method: Method) -> Any:
     return "replay" if set(method.SPEC.needs) == {"grad"} else "interactive"
 
 
-def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any]) -> Traced:
-    gradients = set(method.SPEC.needs) == {"grad"}
+def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any], **replayed: Any) -> Traced:
+    """Return the traces in the mode that candidate and method ask for; `replayed` are options of a replay alone."""
     if isinstance(candidate, Log):
         if candidate.queries is not None:
             return interactive.log_traces(candidate, method, steps=steps, **knobs), []
-        require(gradients, f"{candidate.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
-        return _log_traces(candidate, method, steps, knobs), []
-    if gradients:
-        return replay.traces(candidate, method, steps=steps, **knobs), []
+        logged = _Replayed.of(candidate, method, knobs)
+        traces = replay.traces(logged.recording, method, streams=[logged.stream], steps=steps, **logged.knobs)
+        return [logged.with_points(trace, candidate) for trace in traces], []
+    if set(method.SPEC.needs) == {"grad"}:
+        return replay.traces(candidate, method, steps=steps, **replayed, **knobs), []
     return interactive.traces(candidate, method, steps=steps, **knobs)
 
 
-def _log_traces(log: Log, method: Method, steps: int, knobs: dict[str, Any]) -> list[Trace]:
-    """Replay the reference on the gradients of a log; where it has the points of them, hold those together too."""
-    assert log.g is not None
-    g, steps, known = log.g, min(steps, log.steps), {**keywords(method.init), **keywords(method.step)}
-    rates = None if "lr" in knobs or log.lr is None else log.lr
-    points: list[Array] = []
+class _Replayed(NamedTuple):
+    """A log of gradients as a stream on which the reference is replayed."""
 
-    def grad(k: int, x: Array) -> Array:
-        if k == len(points):
-            points.append(np.array(x))
-        return np.array(g[k])
+    recording: Recording
+    stream: Stream
+    knobs: dict[str, Any]
+    points: list[Array]  # where the reference asked for the gradient, once it has been replayed
 
-    factor = None
-    if rates is not None and "lr" in known:
-        knobs = {**knobs, "lr": float(rates[0])}
-        if "lr" in keywords(method.step) and (rates != rates[0]).any():
-            knobs["lr"], factor = 1.0, lambda k: float(rates[k])
-    if "layout" in known:
-        knobs = {"layout": log.layout, **knobs}
-    track = {log.name: Track(np.arange(1, steps + 1), log.x[1 : steps + 1])}
-    stream = Stream(log.name, log.x[0], grad, factor)
-    (found,) = replay.traces(Recording(track, {}), method, streams=[stream], steps=steps, **knobs)
-    if log.at is not None:
-        for k, (mine, theirs) in enumerate(zip(log.at, points, strict=False)):
-            if interactive.apart(theirs, mine) > interactive.match(mine.dtype):
-                if found.first is None or k < found.first.step:
-                    found = found._replace(first=interactive.elsewhere(log.name, k, theirs, mine))
+    @classmethod
+    def of(cls, log: Log, method: Method, knobs: dict[str, Any]) -> _Replayed:
+        """Make it; the log's lr goes before that of `knobs`. Raises ValueError for a log without gradients."""
+        require(log.g is not None, f"{log.name} must hold g to be replayed", "queries alone")
+        assert log.g is not None
+        g, rates = log.g, log.lr
+        points: list[Array] = []
+
+        def grad(k: int, x: Array) -> Array:
+            if k == len(points):
+                points.append(np.array(x))
+            return np.array(g[k])
+
+        factor = None
+        known = {**keywords(method.init), **keywords(method.step)}
+        if rates is not None and "lr" in known:
+            constant = (rates == rates[0]).all() or "lr" not in keywords(method.step)
+            knobs = {**knobs, "lr": float(rates[0]) if constant else 1.0}
+            factor = None if constant else rates.__getitem__
+        if "layout" in known:
+            knobs = {"layout": log.layout, **knobs}
+        track = Track(np.arange(1, log.steps + 1), log.x[1:])
+        return cls(Recording({log.name: track}, {}), Stream(log.name, log.x[0], grad, factor), knobs, points)
+
+    def with_points(self, trace: Trace, log: Log) -> Trace:
+        """Return the trace with the first step at which the log's gradient is of another point, if that is earlier."""
+        for k, (mine, theirs) in enumerate(zip(() if log.at is None else log.at, self.points, strict=False)):
+            if trace.first is not None and trace.first.step <= k:
                 break
-    return [found]
+            if interactive.apart(theirs, mine) > interactive.match(mine.dtype):
+                return trace._replace(first=interactive.elsewhere(log.name, k, theirs, mine))
+        return trace
 
 
 def _distance(traces: Sequence[Trace]) -> tuple[bool, float]:
@@ -197,16 +266,6 @@ def _check_solver(candidate: Any, name: str) -> Report:
         return replace(about, error=_words(error))
     outcome: report.Outcome = "agrees" if all(claim.holds for claim in claims) else "differs"
     return replace(about, outcome=outcome, claims=[claim._asdict() for claim in claims])
-
-
-def _diagnosed(about: Report, candidate: Any, method: Method, dialect: str | None, hyper: Mapping[str, Any]) -> Report:
-    from refopt.conformance.diagnosis import diagnose
-
-    try:
-        found = diagnose(candidate, name_of(method), dialect=dialect, steps=about.steps, **hyper)
-    except Exception as error:  # a candidate may raise on what a diagnosis replays
-        return replace(about, notes=[*about.notes, f"no diagnosis: {_words(error)}"])
-    return replace(about, diagnosis={"text": str(found), "causes": list(found.causes), "explains": found.explains})
 
 
 def _words(error: BaseException) -> str:

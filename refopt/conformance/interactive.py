@@ -398,7 +398,8 @@ def log_traces(log: Log, method: Method, *, dialect: str | None = None, steps: i
     require(log.queries is not None, f"{log.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
     assert log.queries is not None
     hyper = {**preset(method, dialect), **hyper}
-    lr = hyper.pop("lr", _default_lr(method) if log.lr is None else float(log.lr[0]))
+    lr = hyper.pop("lr", _default_lr(method))
+    lr = lr if log.lr is None else float(log.lr[0])
     answers = log.queries
     arena = Arena(log.name, log.x[0], lambda k, x: x, None, lambda k: _answering(answers, k), log.layout)
     steps = min(steps, log.steps)

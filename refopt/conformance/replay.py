@@ -145,19 +145,6 @@ def summary(found: Sequence[Trace]) -> Comparison:
     return Comparison(first is None, first, tuple(t.largest for t in found))
 
 
-def assert_matches(candidate: Any, method: str | Method, *, dialect: str | None = None, **options: Any) -> None:
-    """Raise AssertionError, saying where they part, unless `compare` finds that the two agree.
-
-    `options` are those of `compare`: streams, steps, rtol and the method's hyperparameters.
-    """
-    __tracebackhide__ = True
-    comparison = compare(candidate, method, dialect=dialect, **options)
-    if not comparison.agrees:
-        name = method if isinstance(method, str) else name_of(method)
-        like = f"{name}, dialect {dialect!r}" if dialect else name
-        raise AssertionError(f"the candidate is not refopt's {like}\n{comparison}")
-
-
 def preset(method: Method, dialect: str | None) -> Mapping[str, Any]:
     """Return the keywords of a dialect of `method`; none where `dialect` is None."""
     if dialect is None:
