@@ -252,6 +252,7 @@ class _Search:
         """Where an explanation is held first: where the reference itself parts, then early on every float64 stream."""
         stream, early = self._parts, min(EARLY, self.steps)
         return [
+            (stream, self.first.step),
             (stream, min(self.first.step + 2, self.steps)),
             *((s, early) for s in self.streams if s.name not in FLOAT32 and s is not stream),
         ]
@@ -284,13 +285,12 @@ class _Search:
         if own not in methods_.names():
             return
         values = {**keywords(self.method.init), **keywords(self.method.step), **self.hyper}
-        for name in methods_.names():
-            if name != own and folder_of(name) == folder_of(own):
-                other = get(name)
-                known = {**keywords(other.init), **keywords(other.step)}
-                if set(other.SPEC.needs) == {"grad"} and "lr" in known:
-                    shared = {"lr": self.hyper["lr"], **{key: values[key] for key in known if key in values}}
-                    yield Change(f"the rule of {name}", frozenset(), shared, (), other)
+        kin = [get(name) for name in methods_.names() if name != own and folder_of(name) == folder_of(own)]
+        for other in sorted(kin, key=lambda other: len(keywords(other.step))):  # the simpler first
+            known = {**keywords(other.init), **keywords(other.step)}
+            if set(other.SPEC.needs) == {"grad"} and "lr" in known:
+                shared = {"lr": self.hyper["lr"], **{key: values[key] for key in known if key in values}}
+                yield Change(f"the rule of {name_of(other)}", frozenset(), shared, (), other)
 
 
 def _close(x: Array, y: Array, x0: Array) -> bool:
@@ -318,7 +318,9 @@ def changes(method: Any, hyper: Mapping[str, Any]) -> list[Change]:
     rules = mistakes.catalogue(method, hyper)
     found += [Change(name, frozenset(), {}, (rule,)) for name, rule in rules.items() if name not in mistakes.ANY]
     for key, value in values.items():
-        found += [_set(key, slip) for slip in _slips(key, value, values)]
+        of_dialects = [options[key] for options in method.DIALECTS.values() if key in options and key != "lr"]
+        slips = dict.fromkeys([*of_dialects, *_slips(key, value, values)])
+        found += [_set(key, slip) for slip in slips if slip != value and key not in literals]
     found += list(_betas(values))
     found += [Change(name, frozenset(), {}, (rule,)) for name, rule in rules.items() if name in mistakes.ANY]
     for dialect, options in method.DIALECTS.items():

@@ -10,8 +10,10 @@ method itself computed. `make` puts rules around a method and gives a method aga
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -86,9 +88,7 @@ class Wrong:
 
 def make(method: Method, rules: Sequence[Rule]) -> Method:
     """Return `method` with each of `rules` around its step, the first outermost."""
-    if not rules:
-        return method
-    defaults = keywords(method.step)
+    defaults = _defaults(method.step)
 
     @functools.wraps(method.init)
     def init(x: Array, **options: Any) -> State:
@@ -101,7 +101,14 @@ def make(method: Method, rules: Sequence[Rule]) -> Method:
         x, inner = outside()
         return x, State(state.k + 1, inner, kept)
 
-    return Wrong(f"wrong {name_of(method)}", method.SPEC, method.DIALECTS, init, step)
+    made: tuple[tuple[Any, Any], ...] = (init, method.init), (step, method.step)
+    for function, original in made:
+        function.__signature__ = _signature(original)  # read once: thousands are made
+    return Wrong(name_of(method), method.SPEC, method.DIALECTS, init, step)
+
+
+_signature = cache(inspect.signature)
+_defaults = cache(keywords)
 
 
 # ---------------------------------------------------------------------------------------------- the count of steps t
