@@ -10,6 +10,7 @@ import sys
 import typer
 
 from refopt.cli.catalogue import list_, show
+from refopt.cli.check import check
 from refopt.cli.console import complain
 from refopt.cli.race import race
 from refopt.cli.saddles import saddles
@@ -27,6 +28,7 @@ app.command()(show)
 app.command()(race)
 app.command()(spectrum)
 app.command()(saddles)
+app.command()(check)
 
 
 def main(arguments: list[str] | None = None) -> None:

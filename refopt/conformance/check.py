@@ -145,7 +145,7 @@ def _diagnose(
     if isinstance(candidate, Log):
         if candidate.g is None:
             return None
-        logged = _Replayed.of(candidate, method, knobs)
+        logged, steps = _Replayed.of(candidate, method, knobs), min(steps, candidate.steps)
         candidate, streams, knobs = logged.recording, [logged.stream], logged.knobs
         steps = min(steps, len(candidate.paths[logged.stream.name].steps))
     return diagnose(candidate, method, streams=streams, steps=steps, **knobs)
@@ -198,9 +198,10 @@ def _mode(candidate: Any, method: Method) -> Any:
 def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any], **replayed: Any) -> Traced:
     """Return the traces in the mode that candidate and method ask for; `replayed` are options of a replay alone."""
     if isinstance(candidate, Log):
-        if candidate.queries is not None:
+        if candidate.queries is not None or set(method.SPEC.needs) != {"grad"}:
             return interactive.log_traces(candidate, method, steps=steps, **knobs), []
         logged = _Replayed.of(candidate, method, knobs)
+        steps = min(steps, candidate.steps)
         traces = replay.traces(logged.recording, method, streams=[logged.stream], steps=steps, **logged.knobs)
         return [logged.with_points(trace, candidate) for trace in traces], []
     if set(method.SPEC.needs) == {"grad"}:
