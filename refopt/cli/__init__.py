@@ -12,6 +12,7 @@ import typer
 from refopt.cli.catalogue import list_, show
 from refopt.cli.check import check
 from refopt.cli.console import complain
+from refopt.cli.golden import app as golden
 from refopt.cli.race import race
 from refopt.cli.saddles import saddles
 from refopt.cli.spectrum import spectrum
@@ -29,6 +30,7 @@ app.command()(race)
 app.command()(spectrum)
 app.command()(saddles)
 app.command()(check)
+app.add_typer(golden, name="golden")
 
 
 def main(arguments: list[str] | None = None) -> None:
