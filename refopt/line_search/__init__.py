@@ -5,7 +5,7 @@ A search is handed an objective, a point, a direction, and the value and gradien
 
 from __future__ import annotations
 
-from refopt.line_search import armijo, stochastic_armijo, strong_wolfe
+from refopt.line_search import armijo, hager_zhang, more_thuente, stochastic_armijo, strong_wolfe
 from refopt.line_search.outcome import LineSearch
 
-__all__ = ["LineSearch", "armijo", "stochastic_armijo", "strong_wolfe"]
+__all__ = ["LineSearch", "armijo", "hager_zhang", "more_thuente", "stochastic_armijo", "strong_wolfe"]

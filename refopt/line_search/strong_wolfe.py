@@ -17,7 +17,7 @@ the cubic sees no minimum ahead.
 
 In low precision phi(a) - phi(0) drowns in rounding before phi' does. Values within `noise` = 10 eps |phi(0)|
 count as equal, and there sufficient decrease is read off the slope, phi'(a) <= (2 c1 - 1) phi'(0), the same
-condition for a quadratic: the approximate Wolfe conditions of Hager & Zhang.
+condition for a quadratic, as in `hager_zhang`.
 
 Source: J. Nocedal and S. J. Wright, Numerical Optimization, 2nd ed. (2006), algorithms 3.5 and 3.6;
 extrapolation factors of J. J. More and D. J. Thuente, ACM TOMS 20 (1994) 286-307; W. W. Hager and H. Zhang,
@@ -29,19 +29,12 @@ Differs: one loop where the book has two algorithms; values that are not finite 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from backends.arrays import Array, namespace
 from refopt.line_search.outcome import LineSearch
+from refopt.line_search.trial import Trial, along, cubic
 from refopt.status import Status, require
-
-
-class _Trial(NamedTuple):
-    a: float
-    x: Array
-    phi: float
-    slope: float  # phi'(a)
-    grad: Array
 
 
 def search(
@@ -69,30 +62,25 @@ def search(
     phi_0, slope_0 = float(value), float(grad @ p)
     if not -math.inf < slope_0 < 0.0:
         return LineSearch(x, 0.0, phi_0, grad, Status.NOT_A_DESCENT_DIRECTION, 0)
+    attempt = along(objective, x, p)
     noise = 10.0 * float(namespace(x).finfo(x.dtype).eps) * abs(phi_0)
 
-    def evaluate(a: float) -> _Trial:
-        x_a = x + a * p
-        phi, g = objective.value_and_grad(x_a)
-        return _Trial(a, x_a, float(phi), float(g @ p), g)
-
-    def decreases(t: _Trial) -> bool:
+    def decreases(t: Trial) -> bool:
         return t.phi <= phi_0 + c1 * t.a * slope_0 or (
             abs(t.phi - phi_0) <= noise and t.slope <= (2.0 * c1 - 1.0) * slope_0
         )
 
-    lo, hi = _Trial(0.0, x, phi_0, slope_0, grad), None
+    lo, hi = Trial(0.0, x, phi_0, slope_0, grad), None
     a, width = lr, math.inf
     for evaluations in range(1, maxiter + 1):
-        trial = evaluate(a)
-        finite = math.isfinite(trial.phi) and math.isfinite(trial.slope)
-        if not (finite and decreases(trial) and trial.phi <= lo.phi + noise):
+        trial = attempt(a)
+        if not (trial.finite and decreases(trial) and trial.phi <= lo.phi + noise):
             hi = trial
         elif abs(trial.slope) <= -c2 * slope_0:
             return LineSearch(trial.x, trial.a, trial.phi, trial.grad, Status.CONVERGED, evaluations)
         elif hi is None and trial.slope < 0.0:
             span = trial.a - lo.a
-            ahead = (_cubic(lo, trial) - trial.a) / span
+            ahead = (cubic(lo, trial) - trial.a) / span
             a = trial.a + span * (_clip(ahead, 1.1, 4.0) if ahead > 0.0 else 4.0)
             lo = trial
             continue
@@ -104,7 +92,7 @@ def search(
         if abs(span) > 0.66 * width:
             a = lo.a + 0.5 * span
         else:
-            a = lo.a + span * _clip((_cubic(lo, hi) - lo.a) / span, 0.1, 0.9)
+            a = lo.a + span * _clip((cubic(lo, hi) - lo.a) / span, 0.1, 0.9)
         if a in (lo.a, hi.a):
             break  # no number is left between them
         width = abs(span)
@@ -113,16 +101,3 @@ def search(
 
 def _clip(t: float, low: float, high: float) -> float:
     return min(t, high) if t > low else low  # nan, where there is no cubic, gives low
-
-
-def _cubic(s: _Trial, t: _Trial) -> float:
-    """Return the minimiser of the cubic with the values and slopes of both trials, nan where it has none."""
-    d1 = s.slope + t.slope - 3.0 * (s.phi - t.phi) / (s.a - t.a)
-    discriminant = d1 * d1 - s.slope * t.slope
-    if not 0.0 <= discriminant < math.inf:
-        return math.nan
-    d2 = math.copysign(math.sqrt(discriminant), t.a - s.a)
-    denominator = t.slope - s.slope + 2.0 * d2
-    if denominator == 0.0:
-        return math.nan
-    return t.a - (t.a - s.a) * (t.slope + d2 - d1) / denominator

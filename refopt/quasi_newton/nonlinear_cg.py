@@ -1,7 +1,7 @@
 r"""Nonlinear conjugate gradients, with five formulas for beta (Fletcher and Reeves, 1964; and after).
 
     p = -g + beta d             g = grad f(x);  d = p of the step before, beta = 0 at first
-    x = x + alpha p             alpha satisfies the strong Wolfe conditions
+    x = x + alpha p             alpha satisfies the strong Wolfe conditions, or those of another `line_search`
     y = g+ - g,                 g+ = grad f(x + alpha p), and the next beta is, by `formula`,
 
     "FR"     |g+|^2 / |g|^2                                      Fletcher, Reeves, 1964
@@ -28,12 +28,14 @@ import math
 from typing import Any, Literal, NamedTuple, get_args
 
 from backends.arrays import Array, namespace, norm
-from refopt.line_search import strong_wolfe
+from refopt.line_search import hager_zhang, more_thuente, strong_wolfe
 from refopt.method import Choice, Dialects, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
 
 Formula = Literal["FR", "PR+", "HS", "DY", "HZ"]
+Search = Literal["strong_wolfe", "more_thuente", "hager_zhang"]
+SEARCHES = {"strong_wolfe": strong_wolfe.search, "more_thuente": more_thuente.search, "hager_zhang": hager_zhang.search}
 
 
 class State(NamedTuple):
@@ -79,13 +81,15 @@ def step(
     c1: float = 1e-4,
     c2: float = 0.1,
     maxiter: int = 20,
+    line_search: Search = "strong_wolfe",
 ) -> tuple[Array, State]:
     """Take one step; `lr` times the alpha above is the first trial. Raises ValueError unless 0 < c1 < c2 < 1.
 
-    `restart` is 0.1 for FR and DY, and infinite for the others, unless given.
+    With `line_search` "hager_zhang" and the formula "HZ" this is CG_DESCENT. `restart` is 0.1 for FR and DY, and infinite for the others, unless given.
     Ends as CONVERGED at a zero gradient, as LINE_SEARCH_FAILED where not even -g leads down.
     """
     require(formula in get_args(Formula), f"formula must be one of {', '.join(get_args(Formula))}", formula)
+    require(line_search in SEARCHES, f"line_search must be one of {', '.join(SEARCHES)}", line_search)
     if restart is None:
         restart = 0.1 if formula in ("FR", "DY") else math.inf
     require(restart > 0, "restart must be positive", restart)
@@ -98,7 +102,7 @@ def step(
     if not slope < 0.0:
         p, beta, slope = -g, 0.0, -norm_g * norm_g
     alpha = state.progress / slope if state.progress < 0.0 else min(1.0, 1.0 / norm_g)
-    found = strong_wolfe.search(objective, x, p, value, g, lr=lr * alpha, c1=c1, c2=c2, maxiter=maxiter)
+    found = SEARCHES[line_search](objective, x, p, value, g, lr=lr * alpha, c1=c1, c2=c2, maxiter=maxiter)
     info = {"alpha": found.alpha, "evaluations": found.evaluations, "search": found.status}
     if found.status.failed and not found.value < float(value):
         status = found.status if beta == 0.0 else Status.RUNNING

@@ -12,96 +12,14 @@ from hypothesis import strategies as st
 from refopt.line_search import strong_wolfe
 from refopt.objective import Objective
 from refopt.status import Status
-
-
-def first(a, beta=2.0):
-    return -a / (a * a + beta), (a * a - beta) / (a * a + beta) ** 2
-
-
-def second(a, beta=0.004):
-    t = a + beta
-    return t**5 - 2 * t**4, 5 * t**4 - 8 * t**3
-
-
-def third(a, beta=0.01, waves=39):
-    """Return a smoothed |1 - a| with small oscillations."""
-    if a <= 1 - beta:
-        base, slope = 1 - a, -1.0
-    elif a >= 1 + beta:
-        base, slope = a - 1, 1.0
-    else:
-        base, slope = (a - 1) ** 2 / (2 * beta) + beta / 2, (a - 1) / beta
-    wave = waves * math.pi / 2
-    return base + 2 * (1 - beta) / (waves * math.pi) * math.sin(wave * a), slope + (1 - beta) * math.cos(wave * a)
-
-
-def _yanai(a, beta1, beta2):
-    def gamma(beta):
-        return math.sqrt(1 + beta * beta) - beta
-
-    left, right = math.sqrt((1 - a) ** 2 + beta2**2), math.sqrt(a * a + beta1**2)
-    value = gamma(beta1) * left + gamma(beta2) * right
-    return value, gamma(beta1) * (a - 1) / left + gamma(beta2) * a / right
-
-
-def fourth(a):
-    return _yanai(a, 0.001, 0.001)
-
-
-def fifth(a):
-    return _yanai(a, 0.01, 0.001)
-
-
-def sixth(a):
-    return _yanai(a, 0.001, 0.01)
-
-
-# The test functions of J. J. More and D. J. Thuente, ACM TOMS 20 (1994) 286-307: (phi and its slope, c1, c2).
-MORE_THUENTE = {
-    "first": (first, 1e-3, 0.1),
-    "second": (second, 0.0999, 0.1),
-    "third": (third, 0.0999, 0.1),
-    "fourth": (fourth, 1e-3, 1.1e-3),
-    "fifth": (fifth, 1e-3, 1.1e-3),
-    "sixth": (sixth, 1e-3, 1.1e-3),
-}
-
-
-def on_a_line(phi, dtype=float):
-    """Return the objective x -> phi(x_1), which counts its calls in `.points`."""
-    points = []
-
-    def value_and_grad(x):
-        points.append(x)
-        value, slope = phi(float(x[0]))
-        return np.asarray(value, dtype=dtype)[()], np.asarray([slope], dtype=dtype)
-
-    objective = Objective(value_and_grad=value_and_grad)
-    objective.points = points
-    return objective
-
-
-def search_line(phi, *, dtype=float, **options):
-    x, p = np.zeros(1, dtype=dtype), np.ones(1, dtype=dtype)
-    value, slope = phi(0.0)
-    objective = on_a_line(phi, dtype)
-    found = strong_wolfe.search(objective, x, p, value, np.asarray([slope], dtype=dtype), **options)
-    assert found.evaluations == len(objective.points)
-    return found, objective
-
-
-def assert_wolfe(phi, found, c1=1e-4, c2=0.9):
-    (value, slope), (value_0, slope_0) = phi(found.alpha), phi(0.0)
-    assert found.status is Status.CONVERGED
-    assert value <= value_0 + c1 * found.alpha * slope_0
-    assert abs(slope) <= c2 * abs(slope_0)
+from tests.line_search.on_a_line import MORE_THUENTE, assert_wolfe, search_line
 
 
 @pytest.mark.parametrize("lr", [1e-3, 1e-1, 1.0, 1e1, 1e3])
 @pytest.mark.parametrize("name", MORE_THUENTE)
 def test_more_and_thuentes_functions(name, lr):
     phi, c1, c2 = MORE_THUENTE[name]
-    found, _ = search_line(phi, lr=lr, c1=c1, c2=c2)
+    found, _ = search_line(strong_wolfe.search, phi, lr=lr, c1=c1, c2=c2)
     assert_wolfe(phi, found, c1, c2)
 
 
@@ -112,26 +30,26 @@ def test_more_and_thuentes_functions(name, lr):
 )
 def test_quadratics_of_any_scale(minimum, lr, c2):
     phi = lambda a: ((a / minimum - 1) ** 2, 2 * (a / minimum - 1) / minimum)  # noqa: E731
-    found, _ = search_line(phi, lr=lr, c2=c2, maxiter=30)
+    found, _ = search_line(strong_wolfe.search, phi, lr=lr, c2=c2, maxiter=30)
     assert_wolfe(phi, found, 1e-4 - 1e-12, c2)
 
 
 @given(a=st.floats(0.1, 10), b=st.floats(0.1, 10), lr=st.floats(0.01, 100))
 def test_oscillating_functions(a, b, lr):
     phi = lambda t: (math.cosh(0.1 * t) - a * math.sin(b * t), 0.1 * math.sinh(0.1 * t) - a * b * math.cos(b * t))  # noqa: E731
-    found, _ = search_line(phi, lr=lr, c2=0.1, maxiter=40)
+    found, _ = search_line(strong_wolfe.search, phi, lr=lr, c2=0.1, maxiter=40)
     assert_wolfe(phi, found, c2=0.1)
 
 
 def test_newton_steps_on_a_quadratic_are_taken_at_once():
-    found, objective = search_line(lambda a: (0.5 * (a - 1) ** 2, a - 1), c1=0.49)
+    found, objective = search_line(strong_wolfe.search, lambda a: (0.5 * (a - 1) ** 2, a - 1), c1=0.49)
     assert (found.alpha, found.evaluations) == (1.0, 1)
     assert found.x is objective.points[-1]
 
 
 def test_the_accepted_point_is_the_last_one_evaluated():
     for phi, c1, c2 in MORE_THUENTE.values():
-        found, objective = search_line(phi, lr=10.0, c1=c1, c2=c2)
+        found, objective = search_line(strong_wolfe.search, phi, lr=10.0, c1=c1, c2=c2)
         assert found.x is objective.points[-1]
         value, slope = phi(found.alpha)
         assert (found.value, float(found.grad[0])) == (value, slope)
@@ -156,26 +74,26 @@ def test_steps_into_the_undefined_are_shortened(beyond, edge):
             return beyond, math.nan
         return -20 * a / edge - math.log(1 - a / edge), -20 / edge + 1 / (edge - a)
 
-    found, _ = search_line(phi, lr=1.0, c2=0.1)
+    found, _ = search_line(strong_wolfe.search, phi, lr=1.0, c2=0.1)
     assert_wolfe(phi, found, c2=0.1)
 
 
 def test_unbounded_functions_fail_with_the_lowest_point():
-    found, _ = search_line(lambda a: (-a, -1.0), maxiter=8)
+    found, _ = search_line(strong_wolfe.search, lambda a: (-a, -1.0), maxiter=8)
     assert found.status is Status.LINE_SEARCH_FAILED
     assert found.evaluations == 8
     assert found.value == -found.alpha < -1e3
 
 
 def test_a_slope_that_lies_fails_at_the_start():
-    found, _ = search_line(lambda a: (a, -1.0))
+    found, _ = search_line(strong_wolfe.search, lambda a: (a, -1.0))
     assert found.status is Status.LINE_SEARCH_FAILED
     assert (found.alpha, found.value) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("phi", [lambda a: (a, -1.0), lambda a: (abs(a - 1 / 3), math.copysign(1, a - 1 / 3))])
 def test_a_bracket_without_a_number_inside_ends_the_search(phi):
-    found, objective = search_line(phi, maxiter=5000)
+    found, objective = search_line(strong_wolfe.search, phi, maxiter=5000)
     assert found.status is Status.LINE_SEARCH_FAILED
     assert len(objective.points) < 3000
 
@@ -189,7 +107,7 @@ def test_a_step_into_a_shallower_valley_is_taken_back():
         slope = sum(2 * d * (a - m) / w**2 * math.exp(-(((a - m) / w) ** 2)) for d, m, w in valleys)
         return value, slope
 
-    found, objective = search_line(phi, lr=0.05, c2=0.1)
+    found, objective = search_line(strong_wolfe.search, phi, lr=0.05, c2=0.1)
     assert float(objective.points[1][0]) == pytest.approx(0.25)
     assert_wolfe(phi, found, c2=0.1)
     assert found.alpha == pytest.approx(0.1, abs=0.01)
@@ -197,7 +115,7 @@ def test_a_step_into_a_shallower_valley_is_taken_back():
 
 def test_failure_keeps_the_best_sufficient_decrease():
     phi, c1, _ = MORE_THUENTE["third"]
-    found, objective = search_line(phi, lr=1e-3, c1=c1, c2=c1 + 1e-9, maxiter=4)
+    found, objective = search_line(strong_wolfe.search, phi, lr=1e-3, c1=c1, c2=c1 + 1e-9, maxiter=4)
     assert found.status is Status.LINE_SEARCH_FAILED
     trials = [phi(float(x[0]))[0] for x in objective.points]
     assert found.value == min(trials) <= phi(0.0)[0] + c1 * found.alpha * phi(0.0)[1]
@@ -214,7 +132,7 @@ def test_slopes_decide_where_values_are_lost_in_rounding(curvature, lr):
         jitter = ulp * (int(7919 * a) % 3 - 1)  # the start happens to be lowest
         return 1.0 + jitter + 0.5 * t * t, start * curvature * t
 
-    found, _ = search_line(phi, dtype="float32", lr=lr, c2=0.1)
+    found, _ = search_line(strong_wolfe.search, phi, dtype="float32", lr=lr, c2=0.1)
     assert found.status is Status.CONVERGED
     assert abs(phi(found.alpha)[1]) <= 0.1 * abs(phi(0.0)[1])
 
@@ -244,4 +162,4 @@ def test_runs_on_every_backend(backend):
 )
 def test_bad_constants_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        search_line(lambda a: (-a, -1.0), **options)
+        search_line(strong_wolfe.search, lambda a: (-a, -1.0), **options)

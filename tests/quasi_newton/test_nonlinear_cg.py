@@ -150,3 +150,12 @@ def test_bad_input() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             minimize(problem, nonlinear_cg, steps=1, **options)
+
+
+@pytest.mark.parametrize("search", nonlinear_cg.SEARCHES)
+def test_any_search_that_asks_for_gradients_will_do(search: str) -> None:
+    problem = problems.get("rosenbrock")
+    result = minimize(
+        problem, nonlinear_cg, steps=300, formula="HZ", c1=0.05, line_search=search, stop={"grad_norm": 1e-6}
+    )
+    assert result.status is Status.CONVERGED

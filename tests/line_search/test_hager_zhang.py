@@ -1,0 +1,140 @@
+"""Hager and Zhang's search: Wolfe or approximate Wolfe re-checked from outside, rounding, every way to end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refopt.line_search import hager_zhang, more_thuente
+from refopt.objective import Objective
+from refopt.status import Status
+from tests.line_search.on_a_line import MORE_THUENTE, search_line
+
+
+def assert_one_of_both(phi, found, c1=0.1, c2=0.9, eps=1e-6):
+    (value, slope), (value_0, slope_0) = phi(found.alpha), phi(0.0)
+    assert found.status is Status.CONVERGED
+    assert slope >= c2 * slope_0
+    wolfe = value <= value_0 + c1 * found.alpha * slope_0
+    assert wolfe or ((2 * c1 - 1) * slope_0 >= slope and value <= value_0 + eps * abs(value_0))
+
+
+@pytest.mark.parametrize("lr", [1e-3, 1e-1, 1e1, 1e3])
+@pytest.mark.parametrize("name", MORE_THUENTE)
+def test_more_and_thuentes_functions(name, lr):
+    phi, c1, c2 = MORE_THUENTE[name]
+    found, objective = search_line(hager_zhang.search, phi, lr=lr, c1=c1, c2=c2, maxiter=60)
+    assert_one_of_both(phi, found, c1, c2)
+    assert found.x is objective.points[-1]
+
+
+@given(minimum=st.floats(1e-6, 1e6), lr=st.floats(1e-6, 1e6), c2=st.floats(0.2, 0.95))
+def test_quadratics_take_one_secant_within_a_bracket(minimum, lr, c2):
+    phi = lambda a: ((a / minimum - 1) ** 2, 2 * (a / minimum - 1) / minimum)  # noqa: E731
+    found, _ = search_line(hager_zhang.search, phi, lr=lr, c2=c2)
+    assert_one_of_both(phi, found, 0.1 - 1e-9, c2)
+    extensions = max(0, math.ceil(math.log(minimum / lr) / math.log(5)))
+    if lr <= 2 * minimum:  # beyond, the first trial is too high and is halved
+        assert found.evaluations <= extensions + 2
+
+
+@given(a=st.floats(0.1, 10), b=st.floats(0.1, 10), lr=st.floats(0.01, 100))
+def test_oscillating_functions(a, b, lr):
+    phi = lambda t: (math.cosh(0.1 * t) - a * math.sin(b * t), 0.1 * math.sinh(0.1 * t) - a * b * math.cos(b * t))  # noqa: E731
+    found, _ = search_line(hager_zhang.search, phi, lr=lr, c2=0.2, maxiter=60)
+    assert_one_of_both(phi, found, c2=0.2)
+
+
+@pytest.mark.parametrize("lr", [1e-2, 1.0, 1e2])
+@pytest.mark.parametrize("curvature", [1e-3, 1.0, 1e3])
+def test_float32_slopes_decide_where_values_are_lost_in_rounding(curvature, lr):
+    """Values jitter by an ulp, and the start happens to be the lowest: More and Thuente's search cannot move."""
+    start, ulp = 1e-4, 2.0**-23
+
+    def phi(a):
+        t = start * (a * curvature - 1)
+        return 1.0 + ulp * (int(7919 * a) % 3 + (a > 0)) + 0.5 * t * t, start * curvature * t
+
+    found, _ = search_line(hager_zhang.search, phi, dtype="float32", lr=lr, c2=0.2)
+    assert_one_of_both(phi, found, c2=0.2)
+    exact, _ = search_line(more_thuente.search, phi, dtype="float32", lr=lr, c2=0.2)
+    assert (exact.status, exact.alpha) == (Status.LINE_SEARCH_FAILED, 0.0)
+
+
+def test_without_slack_it_asks_for_wolfe():
+    """The value of the approximation may exceed the start's by eps |f|, and by no more."""
+    phi = lambda a: (1.0 + (0.0 if a == 0.0 else 1e-7) + (a - 1) ** 2 * 1e-9, 2e-9 * (a - 1))  # noqa: E731
+    loose, _ = search_line(hager_zhang.search, phi, lr=1.0)
+    strict, _ = search_line(hager_zhang.search, phi, lr=1.0, eps=1e-8)
+    assert loose.status is Status.CONVERGED
+    assert (strict.status, strict.alpha) == (Status.LINE_SEARCH_FAILED, 0.0)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, math.nan, -math.inf])
+def test_directions_that_do_not_descend_are_refused_unseen(slope):
+    x = np.zeros(1)
+    found = hager_zhang.search(None, x, np.ones(1), 1.0, np.array([slope]))
+    assert found.status is Status.NOT_A_DESCENT_DIRECTION
+    assert found.x is x
+
+
+@pytest.mark.parametrize("beyond", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("edge", [1e-6, 1e-2, 0.9])
+def test_steps_into_the_undefined_are_shortened(beyond, edge):
+    def phi(a):
+        if a >= edge:
+            return beyond, math.nan
+        return -20 * a / edge - math.log(1 - a / edge), -20 / edge + 1 / (edge - a)
+
+    found, _ = search_line(hager_zhang.search, phi, lr=1.0, c2=0.2, maxiter=40)
+    assert_one_of_both(phi, found, c2=0.2)
+
+
+def test_unbounded_functions_fail_with_the_lowest_point():
+    found, objective = search_line(hager_zhang.search, lambda a: (-a, -1.0), c1=0.1, c2=0.5, maxiter=8)
+    assert found.status is Status.LINE_SEARCH_FAILED
+    assert [float(x[0]) for x in objective.points] == [5.0**i for i in range(8)]
+    assert found.value == -(5.0**7)
+
+
+@pytest.mark.parametrize("phi", [lambda a: (a, -1.0), lambda a: (1.0 + (a > 0), -1.0)])
+def test_slopes_that_lie_end_at_the_start(phi):
+    found, _ = search_line(hager_zhang.search, phi, maxiter=3000)
+    assert found.status is Status.LINE_SEARCH_FAILED
+    assert found.alpha == 0.0
+    assert found.evaluations < 3000
+
+
+def test_flat_functions_are_left_where_the_slope_vanishes():
+    found, _ = search_line(hager_zhang.search, lambda a: (1.0, -1.0 if a == 0.0 else 0.0))
+    assert found.status is Status.CONVERGED
+
+
+def test_runs_on_every_backend(backend):
+    scale = backend.array([1.0, 10.0, 100.0])
+    objective = Objective(value_and_grad=lambda x: (0.5 * (x @ (scale * x)), scale * x))
+    x = backend.array([1.0, 1.0, 1.0])
+    value, g = objective.value_and_grad(x)
+    found = hager_zhang.search(objective, x, -g, value, g, c2=0.2)
+    assert found.status is Status.CONVERGED
+    after, g_after = objective.value_and_grad(found.x)
+    assert float(after) <= float(value) - 0.1 * found.alpha * float(g @ g)
+    assert float(g_after @ g) <= 0.2 * float(g @ g)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"c1": 0.5}, r"c1 must be in \(0, 1/2\), got 0.5"),
+        ({"c1": 0.2, "c2": 0.1}, r"c2 must be in \(c1, 1\), got 0.1"),
+        ({"eps": -1.0}, "eps must be at least 0, got -1.0"),
+        ({"lr": 0.0}, "lr must be positive, got 0.0"),
+    ],
+)
+def test_bad_constants_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        search_line(hager_zhang.search, lambda a: (-a, -1.0), **options)
