@@ -1,0 +1,1 @@
+"""The laboratory: cost of curvature, noise, saddles, real training and robustness to defaults, as measured axes."""
