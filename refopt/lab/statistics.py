@@ -105,7 +105,7 @@ def sign_test(first: Sequence[float], second: Sequence[float]) -> float:
     larger = sum(a > b for a, b in zip(first, second, strict=True))
     n, least = smaller + larger, min(smaller, larger)
     tail = sum(math.comb(n, i) for i in range(least + 1)) / 2**n
-    return min(1.0, 2.0 * tail)
+    return float(min(1.0, 2.0 * tail))
 
 
 def _matrix(costs: Mapping[str, Sequence[float]]) -> Float:
