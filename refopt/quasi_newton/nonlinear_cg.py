@@ -85,7 +85,8 @@ def step(
 ) -> tuple[Array, State]:
     """Take one step; `lr` times the alpha above is the first trial. Raises ValueError unless 0 < c1 < c2 < 1.
 
-    With `line_search` "hager_zhang" and the formula "HZ" this is CG_DESCENT. `restart` is 0.1 for FR and DY, and infinite for the others, unless given.
+    With `line_search` "hager_zhang" and the formula "HZ" this is CG_DESCENT. `restart` is 0.1 for FR and DY, and
+    infinite for the others, unless given.
     Ends as CONVERGED at a zero gradient, as LINE_SEARCH_FAILED where not even -g leads down.
     """
     require(formula in get_args(Formula), f"formula must be one of {', '.join(get_args(Formula))}", formula)
