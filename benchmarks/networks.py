@@ -3,8 +3,8 @@
     python benchmarks/networks.py [--rounds 25] [--json PATH]
 
 784-400-400-10, tanh, softmax cross-entropy, batch 256; autoencoder 784-1000-500-250-30 and back, logistic, batch 512;
-all float32. OMP_NUM_THREADS is for all sides alike. They take turns within each round, and the ratios are of their
-medians. The floor of a Gauss-Newton product is its matrix products alone, and beside them the elementwise operations
+all float32. OMP_NUM_THREADS is for all sides alike. They take turns within each round; the ratios are of their best
+times. The floor of a Gauss-Newton product is its matrix products alone, and beside them the elementwise operations
 that it cannot do without, both into arrays made before.
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -32,8 +31,8 @@ CODE, IMAGES = (784, 1000, 500, 250, 30), 512
 Sides = dict[str, Callable[[], Any]]
 
 
-def medians(sides: Sides, rounds: int) -> dict[str, float]:
-    """Return the median wall time in ms of each side, all sides taking turns."""
+def best(sides: Sides, rounds: int) -> dict[str, float]:
+    """Return the least wall time in ms of each side, all sides taking turns."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(rounds + 2):
         for name, side in sides.items():
@@ -41,7 +40,7 @@ def medians(sides: Sides, rounds: int) -> dict[str, float]:
             side()
             if i >= 2:  # the first rounds compile and warm the caches
                 times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(t) for name, t in times.items()}
+    return {name: min(t) for name, t in times.items()}
 
 
 def classifier(rounds: int) -> dict[str, dict[str, float]]:
@@ -77,17 +76,15 @@ def classifier(rounds: int) -> dict[str, dict[str, float]]:
     np.testing.assert_allclose(ours(v), product(jax_v), rtol=1e-2, atol=1e-4)
     matmuls, elementwise = floor(layout, net, x, v, inputs)
     return {
-        "gradient": medians(
+        "gradient": best(
             {
                 "ours": lambda: objective.value_and_grad(x),
                 "jax": lambda: gradient(jax_x)[1].block_until_ready(),
             },
             rounds,
         ),
-        "Hessian product": medians(
-            {"ours": lambda: ours(v), "jax": lambda: product(jax_v).block_until_ready()}, rounds
-        ),
-        "Gauss-Newton product": medians(
+        "Hessian product": best({"ours": lambda: ours(v), "jax": lambda: product(jax_v).block_until_ready()}, rounds),
+        "Gauss-Newton product": best(
             {"ours": lambda: G(v), "matrix products": matmuls, "elementwise": elementwise}, rounds
         ),
     }
@@ -162,7 +159,7 @@ def autoencoder(rounds: int) -> dict[str, dict[str, float]]:
         x = x - np.float32(1e-3) * g
 
     np.testing.assert_allclose(objective.value(x), torch_step().item(), rtol=1e-4)
-    return {"SGD step of the autoencoder": medians({"ours": our_step, "torch": torch_step}, rounds)}
+    return {"SGD step of the autoencoder": best({"ours": our_step, "torch": torch_step}, rounds)}
 
 
 def main() -> None:
