@@ -4,7 +4,7 @@ r"""ARC: adaptive regularisation by cubics, with the model's exact minimum (Cart
     s: the global minimum of  m(s) = f(x) + g^T s + 1/2 s^T H s + 1/3 sigma |s|^3,
        so that (H + sigma |s| I) s = -g  with  H + sigma |s| I  positive semi-definite
     rho = (f(x) - f(x + s)) / (f(x) - m(s))       true over promised decrease
-    x = x + s                                     if rho >= eta1, else again with sigma = 2 sigma
+    x = x + s                                     if rho > eta1, else again with sigma = 2 sigma
     sigma = max(sigma / 2, eps)                   if rho > eta2
 
 At most O(e^(-3/2)) steps reach |g| <= e, where steepest descent and trust regions may take O(e^(-2)); with sigma =
@@ -20,12 +20,13 @@ Differs: the paper's sigma after rho > eta2 is max(min(sigma, |g|), eps), `sched
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, namespace, norm
+from refopt.curvature.adaptive_step import adaptive_step, cubic_penalty
 from refopt.curvature.more_sorensen import cubic_minimum
 from refopt.curvature.products import dense
-from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -78,25 +79,19 @@ def step(
     require(0 < eta1 <= eta2 < 1, "eta1 and eta2 must satisfy 0 < eta1 <= eta2 < 1", (eta1, eta2))
     require(schedule in ("halve", "gradient"), "schedule must be 'halve' or 'gradient'", schedule)
     eps = float(namespace(x).finfo(x.dtype).eps)
-    k, sigma = state.k + 1, state.sigma
     value, g, mv = objective.linearize(x)
-    norm_g = norm(g)
     H = dense(mv, x)
-    for trials in range(1, 61):
-        solved = cubic_minimum(H, g, sigma)
-        if solved.status is Status.BREAKDOWN:
-            return x, State(k, sigma, Status.BREAKDOWN, {"model": solved})
-        if solved.model_decrease == 0.0:
-            return x, State(k, sigma, Status.CONVERGED, {"model": solved})
-        s = solved.x
-        promised = solved.model_decrease - sigma / 3.0 * norm(s) ** 3
-        new = x + s
-        rho = reduction_ratio(value, objective.value(new), promised, like=x)
-        info = {"model": solved, "rho": rho, "trials": trials, "flops": 9.0 * trials * x.shape[0] ** 3}
-        if rho >= eta1:
-            if rho > eta2:
-                sigma = max(0.5 * sigma if schedule == "halve" else min(sigma, norm_g), eps)
-            status = Status.RUNNING if solved.lowest >= 0.0 else Status.NEGATIVE_CURVATURE
-            return new, State(k, sigma, status, info)
-        sigma = 2.0 * sigma
-    return x, State(k, sigma, Status.STAGNATED, info)
+    new, sigma, status, model, info = adaptive_step(
+        objective.value,
+        x,
+        value,
+        state.sigma,
+        partial(cubic_minimum, H, g),
+        partial(cubic_penalty, eta1=eta1, eta2=eta2, ceiling=None if schedule == "halve" else norm(g), least=eps),
+        accept=eta1,
+        penalty=lambda sigma, length: sigma / 3.0 * length**3,
+    )
+    if status is Status.RUNNING and model.lowest < 0.0:
+        status = Status.NEGATIVE_CURVATURE
+    info = {**info, "flops": 9.0 * info["trials"] * x.shape[0] ** 3}
+    return new, State(state.k + 1, sigma, status, info)

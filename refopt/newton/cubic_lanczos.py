@@ -4,7 +4,7 @@ r"""ARC in Krylov spaces: adaptive regularisation by cubics, by products alone (
     s: the minimum of  m(s) = f(x) + g^T s + 1/2 s^T H(x) s + 1/3 sigma |s|^3  over the Krylov space of H and g,
        grown by Lanczos steps until |(H + sigma |s| I) s + g| <= eta |g|
     rho = (f(x) - f(x + s)) / (f(x) - m(s))       true over promised decrease
-    x = x + s                                     if rho >= eta1, else again with sigma = 2 sigma
+    x = x + s                                     if rho > eta1, else again with sigma = 2 sigma
     sigma = max(sigma / 2, eps)                   if rho > eta2
 
 with eta = min(eta_max, sqrt(|g|)). A second try at the same x needs no new product unless it needs a larger space.
@@ -23,9 +23,9 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, namespace, norm
-from refopt.curvature.krylov_model import krylov_minimum
+from refopt.curvature.adaptive_step import adaptive_step, cubic_penalty
+from refopt.curvature.krylov_model import Basis, KrylovMinimum, krylov_minimum
 from refopt.curvature.more_sorensen import cubic_minimum
-from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Choice, Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -80,26 +80,30 @@ def step(
     require(schedule in ("halve", "gradient"), "schedule must be 'halve' or 'gradient'", schedule)
     require(0 < eta_max < 1, "eta_max must be in (0, 1)", eta_max)
     eps = float(namespace(x).finfo(x.dtype).eps)
-    k, sigma = state.k + 1, state.sigma
+    k = state.k + 1
     value, g, mv = objective.linearize(x)
     norm_g = norm(g)
     if norm_g == 0.0:
-        return x, State(k, sigma, Status.CONVERGED)
-    eta, basis = min(eta_max, math.sqrt(norm_g)), None
-    for trials in range(1, 61):
-        solved = krylov_minimum(mv, g, partial(cubic_minimum, sigma=sigma), rtol=eta, maxiter=maxiter, basis=basis)
-        basis = solved.basis
-        if solved.status is Status.BREAKDOWN:
-            return x, State(k, sigma, Status.BREAKDOWN, {"model": solved})
-        s = solved.x
-        promised = solved.model_decrease - sigma / 3.0 * norm(s) ** 3
-        new = x + s
-        rho = reduction_ratio(value, objective.value(new), promised, like=x)
-        info = {"model": solved, "rho": rho, "trials": trials}
-        if rho >= eta1:
-            if rho > eta2:
-                sigma = max(0.5 * sigma if schedule == "halve" else min(sigma, norm_g), eps)
-            status = Status.RUNNING if solved.lowest >= 0.0 else Status.NEGATIVE_CURVATURE
-            return new, State(k, sigma, status, info)
-        sigma = 2.0 * sigma
-    return x, State(k, sigma, Status.STAGNATED, info)
+        return x, State(k, state.sigma, Status.CONVERGED)
+    eta = min(eta_max, math.sqrt(norm_g))
+    basis: Basis | None = None
+
+    def solve(sigma: float) -> KrylovMinimum:
+        nonlocal basis
+        found = krylov_minimum(mv, g, partial(cubic_minimum, sigma=sigma), rtol=eta, maxiter=maxiter, basis=basis)
+        basis = found.basis
+        return found
+
+    new, sigma, status, model, info = adaptive_step(
+        objective.value,
+        x,
+        value,
+        state.sigma,
+        solve,
+        partial(cubic_penalty, eta1=eta1, eta2=eta2, ceiling=None if schedule == "halve" else norm_g, least=eps),
+        accept=eta1,
+        penalty=lambda sigma, length: sigma / 3.0 * length**3,
+    )
+    if status is Status.RUNNING and model.lowest < 0.0:
+        status = Status.NEGATIVE_CURVATURE
+    return new, State(k, sigma, status, info)

@@ -25,6 +25,7 @@ from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, all_finite, device, namespace, norm
 from refopt.curvature.products import dense
+from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Choice, Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -95,15 +96,16 @@ def step(
     D = xp.ones_like(x) if scaling == "identity" else xp.maximum(diagonal, eps * largest * xp.ones_like(x))
     if lam is None:
         lam = tau * largest if scaling == "identity" else tau
-    noise = eps * abs(float(value))
     for trials in range(1, 31):
         try:
             p = -xp.linalg.solve(G + lam * D * xp.eye(x.shape[0], dtype=x.dtype, device=device(x)), g)
         except ValueError:  # LinAlgError: NumPy refuses what CuPy fills with nan
             p = math.nan * g
+        if trials > 1 and norm(p) <= eps * norm(x):
+            break
         promised = 0.5 * float(p @ (lam * D * p - g))
         new = x + p
-        rho = (float(value) - float(objective.value(new)) + noise) / (promised + noise)
+        rho = reduction_ratio(value, objective.value(new), promised, like=x)
         info = {"lam": lam, "rho": rho, "trials": trials, "flops": 2 / 3 * trials * x.shape[0] ** 3}
         if schedule == "tenfold":
             lam = 0.1 * lam if rho > 0.0 else 10.0 * lam

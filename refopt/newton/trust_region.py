@@ -3,7 +3,7 @@ r"""Trust-region Newton: a step as long as the quadratic model has earned (Steih
     g = grad f(x)
     p: Steihaug's CG on  m(p) = g^T p + 1/2 p^T H(x) p  in |p| <= radius,  until |H p + g| <= eta |g|
     rho = (f(x) - f(x + p)) / (m(0) - m(p))                   true over promised decrease
-    radius = radius / 4                    if rho < 1/4
+    radius = |p| / 4                       if rho < 1/4
     radius = min(2 radius, radius_max)     if rho > 3/4 and |p| = radius
     x = x + p                              if rho > accept, else again with the smaller radius
 
@@ -19,11 +19,13 @@ Differs: scipy's trust-ncg accepts from rho = 0.15 on, bounds the radius by 1000
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
-from backends.arrays import Array, namespace, norm
+from backends.arrays import Array, norm
 from refopt.curvature import steihaug
-from refopt.curvature.reduction_ratio import reduction_ratio
+from refopt.curvature.adaptive_step import adaptive_step, trust_radius
+from refopt.curvature.steihaug import Steihaug
 from refopt.method import Choice, Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -77,27 +79,20 @@ def step(
     require(radius_max > 0, "radius_max must be positive", radius_max)
     require(0 <= accept < 0.25, "accept must be in [0, 1/4)", accept)
     require(0 < eta_max < 1, "eta_max must be in (0, 1)", eta_max)
-    eps = float(namespace(x).finfo(x.dtype).eps)
-    k, radius = state.k + 1, state.radius
+    k = state.k + 1
     value, g, mv = objective.linearize(x)
     norm_g = norm(g)
     if norm_g == 0.0:
-        return x, State(k, radius, Status.CONVERGED)
+        return x, State(k, state.radius, Status.CONVERGED)
     eta = min(eta_max, math.sqrt(norm_g))
-    for trials in range(1, 31):
-        solved = steihaug(mv, g, radius, rtol=eta, maxiter=x.shape[0] if maxiter is None else maxiter)
-        if solved.status is Status.BREAKDOWN:
-            return x, State(k, radius, Status.BREAKDOWN, {"steihaug": solved})
-        if trials > 1 and norm(solved.x) <= eps * norm(x):
-            break
-        new = x + solved.x
-        rho = reduction_ratio(value, objective.value(new), solved.model_decrease, like=x)
-        if not rho >= 0.25:
-            radius = 0.25 * radius
-        elif rho > 0.75 and solved.status in (Status.BOUNDARY, Status.NEGATIVE_CURVATURE):
-            radius = min(2.0 * radius, radius_max)
-        info = {"steihaug": solved, "rho": rho, "trials": trials}
-        if rho > accept:
-            status = Status.RUNNING if solved.curvature is None else Status.NEGATIVE_CURVATURE
-            return new, State(k, radius, status, info)
-    return x, State(k, radius, Status.STAGNATED, info)
+
+    def solve(radius: float) -> Steihaug:
+        return steihaug(mv, g, radius, rtol=eta, maxiter=x.shape[0] if maxiter is None else maxiter)
+
+    resize = partial(trust_radius, radius_max=radius_max)
+    new, radius, status, model, info = adaptive_step(
+        objective.value, x, value, state.radius, solve, resize, accept=accept
+    )
+    if status is Status.RUNNING and model.curvature is not None:
+        status = Status.NEGATIVE_CURVATURE
+    return new, State(k, radius, status, info)

@@ -19,12 +19,13 @@ Differs: the authors and scipy's trust-exact factor H + lam I by Cholesky a few 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
-from backends.arrays import Array, namespace, norm
+from backends.arrays import Array, norm
+from refopt.curvature.adaptive_step import adaptive_step, trust_radius
 from refopt.curvature.more_sorensen import more_sorensen
 from refopt.curvature.products import dense
-from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -71,26 +72,13 @@ def step(
     """
     require(radius_max > 0, "radius_max must be positive", radius_max)
     require(0 <= accept < 0.25, "accept must be in [0, 1/4)", accept)
-    eps = float(namespace(x).finfo(x.dtype).eps)
-    k, radius = state.k + 1, state.radius
     value, g, mv = objective.linearize(x)
     H = dense(mv, x)
-    for trials in range(1, 31):
-        solved = more_sorensen(H, g, radius)
-        if solved.status is Status.BREAKDOWN:
-            return x, State(k, radius, Status.BREAKDOWN, {"model": solved})
-        if solved.model_decrease == 0.0:
-            return x, State(k, radius, Status.CONVERGED, {"model": solved})
-        if trials > 1 and norm(solved.x) <= eps * norm(x):
-            break
-        new = x + solved.x
-        rho = reduction_ratio(value, objective.value(new), solved.model_decrease, like=x)
-        if not rho >= 0.25:
-            radius = 0.25 * norm(solved.x)
-        elif rho > 0.75 and solved.multiplier > 0.0:
-            radius = min(2.0 * radius, radius_max)
-        info = {"model": solved, "rho": rho, "trials": trials, "flops": 9.0 * trials * x.shape[0] ** 3}
-        if rho > accept:
-            status = Status.RUNNING if solved.lowest >= 0.0 else Status.NEGATIVE_CURVATURE
-            return new, State(k, radius, status, info)
-    return x, State(k, radius, Status.STAGNATED, info)
+    solve, resize = partial(more_sorensen, H, g), partial(trust_radius, radius_max=radius_max)
+    new, radius, status, model, info = adaptive_step(
+        objective.value, x, value, state.radius, solve, resize, accept=accept
+    )
+    if status is Status.RUNNING and model.lowest < 0.0:
+        status = Status.NEGATIVE_CURVATURE
+    info = {**info, "flops": 9.0 * info["trials"] * x.shape[0] ** 3}
+    return new, State(state.k + 1, radius, status, info)

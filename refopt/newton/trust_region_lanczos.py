@@ -23,10 +23,10 @@ import math
 from functools import partial
 from typing import Any, NamedTuple
 
-from backends.arrays import Array, namespace, norm
-from refopt.curvature.krylov_model import krylov_minimum
+from backends.arrays import Array, norm
+from refopt.curvature.adaptive_step import adaptive_step, trust_radius
+from refopt.curvature.krylov_model import Basis, KrylovMinimum, krylov_minimum
 from refopt.curvature.more_sorensen import more_sorensen
-from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Choice, Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -80,29 +80,24 @@ def step(
     require(radius_max > 0, "radius_max must be positive", radius_max)
     require(0 <= accept < 0.25, "accept must be in [0, 1/4)", accept)
     require(0 < eta_max < 1, "eta_max must be in (0, 1)", eta_max)
-    eps = float(namespace(x).finfo(x.dtype).eps)
-    k, radius = state.k + 1, state.radius
+    k = state.k + 1
     value, g, mv = objective.linearize(x)
     norm_g = norm(g)
     if norm_g == 0.0:
-        return x, State(k, radius, Status.CONVERGED)
+        return x, State(k, state.radius, Status.CONVERGED)
     eta = min(eta_max, math.sqrt(norm_g))
-    basis = None
-    for trials in range(1, 31):
-        solved = krylov_minimum(mv, g, partial(more_sorensen, radius=radius), rtol=eta, maxiter=maxiter, basis=basis)
-        if solved.status is Status.BREAKDOWN:
-            return x, State(k, radius, Status.BREAKDOWN, {"model": solved})
-        basis = solved.basis
-        if trials > 1 and norm(solved.x) <= eps * norm(x):
-            break
-        new = x + solved.x
-        rho = reduction_ratio(value, objective.value(new), solved.model_decrease, like=x)
-        if not rho >= 0.25:
-            radius = 0.25 * norm(solved.x)
-        elif rho > 0.75 and solved.multiplier > 0.0:
-            radius = min(2.0 * radius, radius_max)
-        info = {"model": solved, "rho": rho, "trials": trials}
-        if rho > accept:
-            status = Status.RUNNING if solved.lowest > 0.0 else Status.NEGATIVE_CURVATURE
-            return new, State(k, radius, status, info)
-    return x, State(k, radius, Status.STAGNATED, info)
+    basis: Basis | None = None
+
+    def solve(radius: float) -> KrylovMinimum:
+        nonlocal basis
+        found = krylov_minimum(mv, g, partial(more_sorensen, radius=radius), rtol=eta, maxiter=maxiter, basis=basis)
+        basis = found.basis
+        return found
+
+    resize = partial(trust_radius, radius_max=radius_max)
+    new, radius, status, model, info = adaptive_step(
+        objective.value, x, value, state.radius, solve, resize, accept=accept
+    )
+    if status is Status.RUNNING and not model.lowest > 0.0:
+        status = Status.NEGATIVE_CURVATURE
+    return new, State(k, radius, status, info)

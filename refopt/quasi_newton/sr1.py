@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from backends.arrays import Array, device, namespace, norm
 from refopt.curvature import steihaug
+from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -85,18 +86,15 @@ def step(
     norm_g = norm(g)
     if norm_g == 0.0:
         return x, State(state.k + 1, state.B, state.radius, Status.CONVERGED)
-    xp = namespace(x)
-    noise = 10.0 * float(xp.finfo(x.dtype).eps) * abs(float(value))
     B, radius = state.B, state.radius
     for trials in range(1, maxiter + 1):
-        solved = steihaug(partial(xp.matmul, B), g, radius, rtol=min(rtol, math.sqrt(norm_g)))
+        solved = steihaug(partial(namespace(x).matmul, B), g, radius, rtol=min(rtol, math.sqrt(norm_g)))
         if solved.status is Status.BREAKDOWN:
             return x, State(state.k + 1, B, radius, Status.BREAKDOWN)
         s = solved.x
         new = x + s
         new_value, new_g = objective.value_and_grad(new)
-        decrease = float(value) - float(new_value)
-        rho = (decrease + noise) / (solved.model_decrease + noise)
+        rho = reduction_ratio(value, new_value, solved.model_decrease, like=x)
         B = updated(B, s, new_g - g, skip)
         if rho > 0.75 and norm(s) > 0.8 * radius:
             radius = 2.0 * radius
