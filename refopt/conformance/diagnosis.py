@@ -155,8 +155,8 @@ class _Search:
         """Yield what is tried, the likelier first; of one level all that explain are ties."""
         alone = changes(self.method, self.hyper)
         yield [(change,) for change in alone]
+        yield ((change,) for key in self._numbers for change in self._fits(key))
         yield [(Change(IN_FLOAT32, frozenset()),)]
-        yield ((change,) for key in self.hyper_floats for change in self._fits(key))
         others = list(self._other_methods())
         yield [(other,) for other in others]
         effective = [change for change in alone if not self._idle(change)]
@@ -208,31 +208,35 @@ class _Search:
 
     # ------------------------------------------------------------------------------------ a hyperparameter, fitted
 
-    @property
-    def hyper_floats(self) -> dict[str, float]:
+    @cached_property
+    def _numbers(self) -> dict[str, float]:
         """The hyperparameters that are numbers."""
         values = {**keywords(self.method.init), **keywords(self.method.step), **self.hyper}
         return {key: value for key, value in values.items() if isinstance(value, float) and math.isfinite(value)}
 
     def _fits(self, key: str) -> Iterator[Change]:
-        """Yield the value of a hyperparameter that meets the candidate where the two part: rounded less and less."""
-        fitted = self._root(key, self.hyper_floats[key])
-        for text in dict.fromkeys(f"{fitted:.{digits}g}" for digits in (2, 3, 4, 6, 9)):
-            if math.isfinite(fitted):
-                yield _set(key, float(text))
+        """Yield the values of a hyperparameter that meet the candidate where the two part, rounded less and less.
 
-    def _root(self, key: str, value: float) -> float:
-        """Return the zero of candidate - reference in a hyperparameter, by secants; nan if there is none."""
+        One coordinate tells each: where a step is all but a sign, others cannot.
+        """
+        roots = (self._root(key, i) for i in range(len(self._parts.x0)))
+        texts = (f"{root:.{digits}g}" for root in roots if math.isfinite(root) for digits in (2, 3, 4, 6))
+        yield from (_set(key, float(text)) for text in dict.fromkeys(texts))
+
+    def _root(self, key: str, i: int) -> float:
+        """Return the zero of reference - candidate in a hyperparameter, by secants; nan if there is none."""
+        path, step = self.paths[self._parts.name], self.first.step
+        target = float(path.x[path.steps == step][0, i])
 
         def apart(value: float) -> float:
-            x = self._play(self.method, {**self.hyper, key: value}, self._parts, self.first.step)
-            return float(x[-1, self.first.coordinate]) - self.first.candidate
+            return float(self._play(self.method, {**self.hyper, key: value}, self._parts, step)[-1, i]) - target
 
-        a, b = value, value * 1.001 if 0 < value < 0.9 or value > 1 else value - 1e-6 if value else 1e-6
+        a = self._numbers[key]
+        b = a * (1.001 if 0 < a < 0.9 or a > 1 else 0.999) if a else 1e-6
         try:
             of_a, of_b = apart(a), apart(b)
             for _ in range(SECANTS):
-                if of_a == of_b:
+                if of_b in (0.0, of_a):
                     break
                 a, b, of_a = b, b - of_b * (b - a) / (of_b - of_a), of_b
                 of_b = apart(b)
@@ -249,13 +253,14 @@ class _Search:
 
     @cached_property
     def _probes(self) -> list[tuple[Stream, int]]:
-        """Where an explanation is held first: where the reference itself parts, then early on every float64 stream."""
+        """Where an explanation is held first: where the reference itself parts, and early on every float64 stream."""
         stream, early = self._parts, min(EARLY, self.steps)
-        return [
+        probes = [
             (stream, self.first.step),
             (stream, min(self.first.step + 2, self.steps)),
             *((s, early) for s in self.streams if s.name not in FLOAT32 and s is not stream),
         ]
+        return sorted(probes, key=lambda probe: probe[1])
 
     def _play(self, method: Any, hyper: Mapping[str, Any], stream: Stream, steps: int) -> Array:
         options = dict(hyper)
@@ -327,7 +332,7 @@ def changes(method: Any, hyper: Mapping[str, Any]) -> list[Change]:
         options = {key: value for key, value in options.items() if key != "lr"}
         if any(values[key] != value for key, value in options.items()):
             found.append(Change(f"dialect={dialect!r}", frozenset(options), options))
-    return found
+    return list({change.name: change for change in reversed(found)}.values())[::-1]
 
 
 def _set(key: str, value: Any) -> Change:

@@ -378,6 +378,14 @@ WITH: dict[str, dict[str, Rule]] = {
 }
 """Those that need a hyperparameter."""
 
+SWITCHES = {
+    "lr inside the buffer": "lr_placement",
+    "lr outside the buffer": "lr_placement",
+    "decay not times lr": "decay_times_lr",
+    "eps beside the uncorrected root": "eps_placement",
+}
+"""Those that are no mistake, but a switch, where a method has it."""
+
 
 def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
     """Return every mistake that can be made in `method`, by its name."""
@@ -396,4 +404,5 @@ def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
         }
     if name in QUOTIENTS and not hyper.get("momentum") and not hyper.get("centered"):
         rules |= ANY_QUOTIENT | (CORRECTED if QUOTIENTS[name][0] else UNCORRECTED)
-    return rules | OWN.get(name, {})
+    rules |= OWN.get(name, {})
+    return {rule: made for rule, made in rules.items() if SWITCHES.get(rule) not in known}

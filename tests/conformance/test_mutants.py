@@ -1,0 +1,63 @@
+"""No wrong optimizer passes, nine in ten are explained as they were made, and no right one raises an alarm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refopt import method
+from refopt.conformance import Path, Recording, compare
+from refopt.conformance.diagnosis import diagnose
+from refopt.conformance.streams import NAMES
+from refopt.conformance.streams import get as stream
+from tests.conformance.mutants import MUTANTS
+from tests.first_order.by_hand import RULES
+
+FEW = ("scales", "zeros", "schedule", "decay", "quadratic", "scales_float32")  # the slow test takes all streams
+REPLAYED = [name for name in NAMES if stream(name).lr is None and not name.startswith(("quadratic", "saddle"))]
+
+
+def check(name: str, **options: Any) -> None:
+    mutant = MUTANTS[name]
+    assert not compare(mutant.update, mutant.method, **mutant.options, **options).agrees
+    found = diagnose(mutant.update, mutant.method, **mutant.options, **options)
+    if mutant.causes:
+        assert set(mutant.causes) in map(set, (found.causes, *found.ties)), str(found)
+    else:
+        assert not found.explains, str(found)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_flagged_and_explained_as_it_was_made(name: str) -> None:
+    check(name, streams=FEW, steps=20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_is_flagged_and_explained_on_all_streams(name: str) -> None:
+    check(name)
+
+
+def test_there_are_mutants_enough_and_nine_in_ten_can_be_named() -> None:
+    assert len(MUTANTS) >= 60
+    assert len({mutant.method for mutant in MUTANTS.values()}) >= 12
+    assert np.mean([bool(mutant.causes) for mutant in MUTANTS.values()]) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "switches", "path"), [pytest.param(*rule, id=" ".join(map(str, rule[:3]))) for rule in RULES]
+)
+def test_a_right_rule_by_hand_raises_no_alarm(name: str, dialect: str, switches: Any, path: Any) -> None:
+    lr, steps = 1e-2, 60
+    paths = {}
+    for s in map(stream, REPLAYED):
+        G = np.array([s.grad(k, s.x0) for k in range(steps)])
+        x = [list(path(g.tolist(), x0, lr)) for g, x0 in zip(G.T, s.x0.tolist(), strict=True)]
+        paths[s.name] = Path(np.arange(1, steps + 1), np.array(x).T.astype(s.x0.dtype))
+    options = {**method.get(name).DIALECTS[dialect], **switches, "lr": lr}
+    found = diagnose(Recording(paths, {}), name, steps=steps, **options)
+    assert found.comparison.agrees, str(found.comparison)
+    assert found.explains
+    assert found.causes == ()
