@@ -323,6 +323,15 @@ def test_diagonal_of_the_gauss_newton_matrix_is_exact_where_nothing_is_shared():
         assert_allclose(objective.ggn_diagonal(x), np.diag(objective.ggn(x)(np.eye(x.size))), atol=1e-14)
 
 
+def test_curvatures_of_the_skip_and_of_the_branch_add_up():
+    branch, rng = Stack(tanh, Dense(3, 3)), np.random.default_rng(5)
+    p, a, hz = Layout(branch.shapes).split(rng.normal(size=12)), rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    block = Residual(*branch.layers.values())
+    (ha, hp), (own, own_p) = (net.squared_backward(net.forward(p, a)[1], hz) for net in (block, branch))
+    assert_allclose(ha, hz + own)
+    assert all(np.array_equal(hp[name], own_p[name]) for name in p)
+
+
 def test_gelu_is_near_the_exact_one_and_its_tails_are_accurate(backend):
     from scipy.stats import norm
 
