@@ -256,24 +256,29 @@ class Served(Reference):
         return self._base[2]
 
     @cached_property
+    def length(self) -> int:
+        """The number of steps, at least 1, until the gradient is GRADIENT of what it was."""
+        with np.errstate(all="ignore"):
+            g = [np.max(np.abs(self.stream.grad(k, x))) for k, x in enumerate([self.stream.x0, *self.x])]
+        return _until(~(np.asarray(g[1:]) > GRADIENT * g[0]))
+
+    @cached_property
     def horizon(self) -> int:
         """The number of steps that can be compared, at least 1; see the module."""
         size = np.fmax.accumulate(np.max(np.abs(self.x), axis=1))
         moved = np.max(self.rounding + self.spread, axis=1) > SPREAD * np.where(size > 0, size, 1.0)
-        with np.errstate(all="ignore"):
-            g = [np.max(np.abs(self.stream.grad(k, x))) for k, x in enumerate([self.stream.x0, *self.x])]
-        ended = moved | ~(np.asarray(g[1:]) > GRADIENT * g[0])
-        return max(1, int(np.argmax(ended)) if ended.any() else self.steps)
+        return min(self.length, _until(moved))
 
     def played(self, touch: Touch = lambda node: node) -> Array:
-        """Return the iterates where `touch` is applied to every number that rounding can touch."""
-        return self._played(touch)[0]
+        """Return the iterates where `touch` is applied to every number that rounding can touch, to `length` steps."""
+        moved = self._played(touch, self.length)[0]
+        return np.concatenate([moved, self.x[self.length :]])
 
     @cached_property
     def _base(self) -> tuple[Array, list[Query], Unanswered | None]:
-        return self._played(lambda node: node)
+        return self._played(lambda node: node, self.steps)
 
-    def _played(self, touch: Touch) -> tuple[Array, list[Query], Unanswered | None]:
+    def _played(self, touch: Touch, steps: int) -> tuple[Array, list[Query], Unanswered | None]:
         assert isinstance(self.stream, Arena)
         known = {**keywords(self.method.init), **keywords(self.method.step)}
         hyper = {**touch(self.hyper), **({"lr": touch(self.lr)} if "lr" in known else {})}
@@ -293,11 +298,16 @@ class Served(Reference):
 
         with _drawing(self.probes) if self.probes is not None else nullcontext():
             try:
-                path, queries = play(Actor(name_of(self.method), start), self.stream, self.steps, self.lr, touch)
+                path, queries = play(Actor(name_of(self.method), start), self.stream, steps, self.lr, touch)
                 return path.x, queries, None
             except Unanswered as missing:
-                rest = np.full((self.steps - len(done), len(self.stream.x0)), np.nan, dtype=self.stream.x0.dtype)
+                rest = np.full((steps - len(done), len(self.stream.x0)), np.nan, dtype=self.stream.x0.dtype)
                 return np.concatenate([np.reshape(done, (len(done), rest.shape[1])), rest]), [], missing
+
+
+def _until(ended: Array) -> int:
+    """Return the number of steps before the first that ended, at least 1."""
+    return max(1, int(np.argmax(ended)) if ended.any() else len(ended))
 
 
 @contextmanager
@@ -401,7 +411,7 @@ def log_traces(log: Log, method: Method, *, dialect: str | None = None, steps: i
     lr = hyper.pop("lr", _default_lr(method))
     lr = lr if log.lr is None else float(log.lr[0])
     answers = log.queries
-    arena = Arena(log.name, log.x[0], lambda k, x: x, None, lambda k: _answering(answers, k), log.layout)
+    arena = Arena(log.name, log.x[0], lambda k, x: np.ones_like(x), None, lambda k: _answering(answers, k), log.layout)
     steps = min(steps, log.steps)
     reference = Served(method, hyper, lr, arena, steps, log.seed, log.probes)
     found = trace(Path(np.arange(1, steps + 1), log.x[1 : steps + 1]), reference)

@@ -1,0 +1,150 @@
+"""Methods that ask are held together step by step: right ones in another order agree, wrong ones differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import random
+from refopt import bind
+from refopt.conformance.check import check
+from refopt.conformance.interactive import ARENAS, Query, Served, adapt, arenas, first_question, play, traces
+from refopt.method import get, names
+from refopt.newton import newton_cg, trust_region
+from refopt.quasi_newton import lbfgs
+
+ASKING = [name for name in names() if set(get(name).SPEC.needs) != {"grad"}]
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_every_method_that_asks_agrees_with_itself(name: str) -> None:
+    found, notes = traces(get(name), get(name), steps=5)
+    assert found
+    assert not [trace.first for trace in found if trace.first]
+    assert notes == []
+
+
+def make_adahessian(
+    unsquared: bool = False, correct: bool = True, probes: str = "adahessian probe", extra: int = 0
+) -> Any:
+    """AdaHessian from its paper's lines, with room for mistakes; value and gradient are asked for one by one."""
+
+    def update(x: Any, f: Any, state: Any, lr: float) -> Any:
+        t, m, v = state or (0, 0 * x, 0 * x)
+        for _ in range(extra):
+            f.value(x + 1.0)
+        f.value(x)
+        g = f.grad(x)
+        z = random.rademacher(len(x), seed=0, k=t, purpose=probes, like=x)
+        D = f.hvp(x, z) * z
+        t += 1
+        m = m + 0.1 * (g - m)
+        v = v + 0.001 * ((abs(D) if unsquared else D * D) - v)
+        m_hat, v_hat = (m / (1 - 0.9**t), v / (1 - 0.999**t)) if correct else (m, v)
+        return x - lr * (m_hat / (np.sqrt(v_hat) + 1e-4)), (t, m, v)
+
+    return update
+
+
+def svrg(x: Any, f: Any, state: Any, lr: float, stale: bool = False) -> Any:
+    k, s, mu = state or (0, x, f.full.grad(x))
+    x = x - lr * (f.grad(x) - (0.0 if stale else f.grad(s)) + mu)
+    return x, (k + 1, s, mu)
+
+
+def newton(x: Any, f: Any, state: Any) -> Any:
+    _, g, mv = f.linearize(x)
+    return x - np.linalg.inv(np.stack([mv(e) for e in np.eye(len(x))])) @ g, None
+
+
+def barzilai_borwein_like(x: Any, f: Any, state: Any) -> Any:
+    return x - 1e-3 * f.grad(x), None
+
+
+@pytest.mark.parametrize(
+    ("candidate", "method", "outcome"),
+    [
+        (make_adahessian(), "adahessian", "agrees"),
+        (make_adahessian(unsquared=True), "adahessian", "differs"),
+        (make_adahessian(correct=False), "adahessian", "differs"),
+        (make_adahessian(probes="other draws"), "adahessian", "differs"),
+        (svrg, "svrg", "agrees"),
+        (lambda x, f, state, lr: svrg(x, f, state, lr, stale=True), "svrg", "differs"),
+        (newton, "newton", "agrees"),
+        (newton, "newton_cg", "differs"),
+        (barzilai_borwein_like, "barzilai_borwein", "differs"),
+        (bind(lbfgs, memory=5), "lbfgs", "differs"),
+        (bind(lbfgs, memory=100, first_step="l1", maxiter=25), "lbfgs", "agrees"),
+        (bind(newton_cg, eta_max=0.1), "newton_cg", "differs"),
+        (trust_region, "trust_region", "agrees"),
+        (trust_region, "trust_region_exact", "differs"),
+    ],
+)
+def test_right_ones_agree_and_wrong_ones_differ(candidate: Any, method: str, outcome: str) -> None:
+    found = check(candidate, method, steps=15)
+    assert (found.outcome, found.mode) == (outcome, "interactive"), str(found)
+
+
+def test_who_asks_elsewhere_and_arrives_agrees_with_a_note() -> None:
+    found = check(make_adahessian(extra=1), "adahessian", steps=5)
+    assert found.outcome == "agrees"
+    assert len(found.notes) == 1
+    assert "it asks elsewhere: 'quadratic', step 1: at x =" in found.notes[0]
+
+
+def test_directions_of_products_are_compared() -> None:
+    found = check(make_adahessian(probes="other draws"), "adahessian", steps=5)
+    assert "along [" in found.notes[0]
+
+
+def test_the_comparison_ends_where_rounding_rules() -> None:
+    reference = Served(get("newton"), {}, 1.0, ARENAS["rosenbrock"](), 50)
+    g = [np.max(np.abs(reference.stream.grad(0, x))) for x in reference.x]
+    assert 5 < reference.horizon < 50
+    assert g[reference.horizon - 1] > 1e-6 * np.max(np.abs(reference.stream.grad(0, reference.stream.x0)))
+
+
+def test_served_batches_are_those_of_the_sum() -> None:
+    (arena, *_) = arenas(get("svrg"))
+    seen = []
+
+    def look(x: Any, f: Any, state: Any) -> Any:
+        seen.append((f.batch_size, f.full.batch_size, f.full.grad(x)))
+        return x, None
+
+    _, queries = play(adapt(look), arena, 2, 1.0)
+    assert [sizes[:2] for sizes in seen] == [(5, 20), (5, 20)]
+    np.testing.assert_array_equal(seen[0][2], arena.objective(0).full.grad(arena.x0))
+    assert [query.step for query in queries] == [0, 1]
+
+
+def test_questions_are_told_apart() -> None:
+    arena = ARENAS["quadratic"]()
+    reference = Served(get("newton_cg"), {}, 1.0, arena, 3)
+    assert first_question(reference.queries, reference) == ""
+    (first, *rest) = reference.queries
+    moved = Query(first.step, first.x + 1e-6, first.v)
+    assert "at x =" in first_question([moved, *rest], reference)
+    products = [query for query in reference.queries if query.v is None]
+    assert "0 curvature products asked about" in first_question(products, reference)
+
+
+def test_what_cannot_be_served_is_said() -> None:
+    found = check(lambda x: x, "newton")
+    assert found.outcome == "could not run"
+    assert "a function update(x, objective, state)" in found.error
+
+    def fails(x: Any, f: Any, state: Any) -> Any:
+        raise ZeroDivisionError("here")
+
+    assert check(fails, "newton").error.endswith("fails at step 1 of 'quadratic')")
+    assert "must return x of shape (6,)" in check(lambda x, f, state: (x[:-1], None), "newton").error
+
+
+@pytest.mark.peers
+def test_torch_optimizers_are_asked_through_a_closure() -> None:
+    torch = pytest.importorskip("torch")
+    found = check(torch.optim.LBFGS, "lbfgs", steps=10)
+    assert (found.outcome, found.candidate) == ("differs", "torch.LBFGS")
