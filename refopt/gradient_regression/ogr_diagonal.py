@@ -9,8 +9,9 @@ r"""Online gradient regression, coordinate by coordinate (Duda, 2022): dOGR, and
 
 corr="one" averages dgg = (g - mg)^2 in place of dgx, and takes lam = sqrt(dgg / dxx): never below |dgx| / dxx, so
 its steps are never longer, and it needs no sign. start="notebook" has means 0, dxx = spread and dgx = 0 (dgg =
-spread), which keeps the first steps short; start="first" takes the means from the first sample and d = 0 (see
-`ogr_full`). Where a coordinate has not moved, lam = 0.
+spread), which keeps the first steps short; start="first" takes the means from the first sample and d = 0, and
+its first step, when nothing is known, is at most of length 1 (see `ogr_full`). Where a coordinate has not moved,
+lam = 0.
 `info` has lam and the predicted stationary point p = mx - mg / lam.
 Source: J. Duda, arXiv:1901.11457 (version of December 2022; corr = 1: March 2023); the author's notebooks.
 Cost: 1 gradient. Memory: 5 vectors.
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from backends.arrays import Array, namespace
+from backends.arrays import Array, namespace, norm
 from backends.elementwise import elementwise
 from refopt.curvature.trend import clipped_rates, diagonal_trend, means, moments, quotient
 from refopt.method import Dialects, LogUniform, Spec, Uniform
@@ -115,7 +116,10 @@ def step(
     m, mx, mg, dxx, d = averages(state.m, state.mx, state.mg, state.dxx, state.d, x, g, c, b, beta, corr)
     lam = diagonal_trend(dxx, d, corr)
     info = {"lam": lam, "p": mx - quotient(mg, lam, lam != 0)}
-    return x - clipped_rates(lam, div, cut) * m, State(state.k + 1, m, mx, mg, dxx, d, info)
+    s = clipped_rates(lam, div, cut) * m
+    if fresh:
+        s = s / max(1.0, norm(s))
+    return x - s, State(state.k + 1, m, mx, mg, dxx, d, info)
 
 
 @elementwise(updates=("m", "mx", "mg", "dxx", "d"))

@@ -18,7 +18,7 @@ sign and is robust: with Dgg of the gradients, sx = Dxx^(1/2) and sg = Dgg^(1/2)
 start="notebook" has means 0, Dxx = spread I and Dgx = 0 (Dgg = spread I): a model biased towards a stationary point at
 the origin, which decays like (1 - beta)^k and keeps the first steps short. start="first" takes the means from the first
 sample and D = 0: n + 1 independent samples of a quadratic then give its H and its stationary point exactly, whatever
-the signs; but until they are there, steps are gradients times 1 / cut, so cut must suit the problem.
+the signs; until they are there, steps are gradients times 1 / cut, the first of them at most of length 1.
 `info` has lam, the predicted stationary point p = mx - H^+ mg and its distance.
 Source: J. Duda, arXiv:1901.11457; the author's notebooks (github.com/JarekDuda/SGD-OGR-Hessian-estimator).
 Cost: 1 gradient, two eigendecompositions of n x n (four with corr="one"). Memory: 3 + 2 n vectors.
@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from backends.arrays import Array, device, namespace
+from backends.arrays import Array, device, namespace, norm
 from refopt.curvature.trend import clipped_rates, means, prediction, regressed
 from refopt.method import Dialects, LogUniform, Spec, Uniform
 from refopt.objective import Objective
@@ -116,8 +116,11 @@ def step(
     require(div > 0, "div must be positive", div)
     require(cut >= 0, "cut must be at least 0", cut)
     g = objective.grad(x)
-    m, mx, mg = (g, x, g) if start == "first" and state.k == 0 else (state.m, state.mx, state.mg)
+    fresh = start == "first" and state.k == 0
+    m, mx, mg = (g, x, g) if fresh else (state.m, state.mx, state.mg)
     m, mx, mg, dx, dg = means(m, mx, mg, x, g, gamma, beta)
     Dxx, D, lam, O = regressed(dx, dg, state.Dxx, state.D, beta, corr)  # noqa: E741
-    new = x - O @ (clipped_rates(lam, div, cut) * (O.T @ m))
-    return new, State(state.k + 1, m, mx, mg, Dxx, D, info=prediction(lam, O, mx, mg, x))
+    s = O @ (clipped_rates(lam, div, cut) * (O.T @ m))
+    if fresh:  # nothing is known yet
+        s = s / max(1.0, norm(s))
+    return x - s, State(state.k + 1, m, mx, mg, Dxx, D, info=prediction(lam, O, mx, mg, x))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import problems
-from refopt import bind, minimize
+from refopt import bind, iterate, minimize
 from refopt.curvature.gram_schmidt import BLOCK, REMEASURE, gram_schmidt, turned
 from refopt.curvature.trend import clipped_rates, root, symmetric_trend
 from refopt.gradient_regression import ogr_combined, ogr_diagonal, ogr_full, ogr_subspace, parabola
@@ -227,6 +227,34 @@ def test_the_parabola_knows_its_extremum_and_which_way_to_go(follow: str, sign: 
     assert state.info["lam"] == pytest.approx(sign * 3.0)
     assert abs(state.info["distance"]) == pytest.approx(1.3)
     np.testing.assert_allclose(new, p if sign > 0 else 2 * 1.8 - p)
+
+
+@settings(max_examples=20, deadline=None)
+@given(n=st.integers(2, 6), lam=st.floats(0.1, 50.0), sign=st.sampled_from([-1.0, 1.0]), seed=st.integers(0, 10_000))
+def test_where_all_directions_curve_alike_the_parabola_is_calibrated(
+    n: int, lam: float, sign: float, seed: int
+) -> None:
+    """Whichever way v turns: lam is the curvature, and the distance leads to the minimum along v."""
+    rng = np.random.default_rng(seed)
+    f, previous = quadratic(sign * lam * np.eye(n)), rng.normal(size=n)
+    for k, x, state, _ in iterate(f, parabola, x0=previous, lr=1e-3, alpha=0.1, cut=lam):
+        if k > 5:
+            break
+        if k > 1:
+            v = state.info["v"]
+            assert state.info["lam"] == pytest.approx(sign * lam, rel=1e-4)
+            assert state.info["distance"] == pytest.approx(-float(v @ previous), rel=1e-3, abs=1e-6)
+        previous = x
+
+
+@pytest.mark.parametrize("method", [ogr_full, ogr_diagonal])
+def test_a_start_from_the_first_sample_does_not_leap(method: Any) -> None:
+    """Nothing is known at the first step; on Beale's slopes a gradient times 1 / cut would lead out of sight."""
+    problem = problems.get("beale")
+    x0 = np.array([-1.0, -2.0])
+    first = minimize(problem, method, x0=x0, steps=1, start="first").x
+    assert np.linalg.norm(first - x0) <= 1.0 + 1e-12
+    assert minimize(problem, method, x0=x0, steps=50, start="first").value < 10.0
 
 
 def test_the_deviation_ratio_is_the_slope_where_gradients_are_linear() -> None:
