@@ -169,3 +169,68 @@ def test_maxiter_and_absolute_tolerance():
 def test_negative_tolerance_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
         minres(lambda v: v, np.ones(2), **{name: -1})
+
+
+@given(seed=st.integers(0, 10_000))
+def test_from_x0_the_residual_is_the_least_over_its_own_krylov_space(seed):
+    A, b, x0 = symmetric([-4.0, -1.5, 0.5, 1, 2, 3, 5, 8], seed), vector(8, seed + 1), vector(8, seed + 2)
+    found = minres(lambda v: A @ v, b, x0=x0, rtol=0.0, maxiter=3)
+    shifted = minres(lambda v: A @ v, b - A @ x0, rtol=0.0, maxiter=3)
+    np.testing.assert_allclose(found.x, x0 + shifted.x, atol=1e-10)
+    assert found.residual_norm == pytest.approx(np.linalg.norm(b - A @ found.x), rel=1e-8)
+    assert found.products == shifted.products + 1
+    solution = np.linalg.solve(A, b)
+    at_once = minres(lambda v: A @ v, b, x0=solution, rtol=1e-8)
+    assert (at_once.status, at_once.products) == (Status.CONVERGED, 1)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_preconditioned_it_is_minres_on_the_symmetrically_scaled_system(seed):
+    A, b = symmetric([-4.0, -1.5, 0.5, 1, 2, 3, 5, 8], seed), vector(8, seed + 1)
+    L = np.linalg.cholesky(symmetric(np.logspace(-1, 1, 8), seed + 2))
+    M_inverse = np.linalg.inv(L @ L.T)
+    scaled = np.linalg.solve(L, np.linalg.solve(L, A).T)
+    for k in (1, 3, 5):
+        found = minres(lambda v: A @ v, b, rtol=0.0, maxiter=k, preconditioner=lambda r: M_inverse @ r)
+        plain = minres(lambda v: scaled @ v, np.linalg.solve(L, b), rtol=0.0, maxiter=k)
+        np.testing.assert_allclose(L.T @ found.x, plain.x, atol=1e-7 * np.linalg.norm(plain.x))
+        r = b - A @ found.x
+        assert found.residual_norm == pytest.approx(math.sqrt(r @ M_inverse @ r), rel=1e-6)
+
+
+def test_the_exact_preconditioner_solves_definite_systems_at_once():
+    A, b = symmetric(np.logspace(-3, 3, 20)), vector(20)
+    found = minres(lambda v: A @ v, b, preconditioner=lambda r: np.linalg.solve(A, r))
+    assert (found.status, found.products) == (Status.CONVERGED, 1)
+    indefinite = minres(lambda v: A @ v, b, preconditioner=lambda r: -r)
+    assert indefinite.status is Status.BREAKDOWN
+
+
+@given(seed=st.integers(0, 10_000), negative=st.integers(1, 7), preconditioned=st.booleans())
+def test_negative_curvature_is_found_by_the_first_residual_that_has_it(seed, negative, preconditioned):
+    """All residuals before have positive curvature, and so has the whole Krylov space."""
+    lam = np.array([0.3, 0.7, 1.1, 1.9, 3.1, 4.7, 8.2]) * np.where(np.arange(7) < negative, -1.0, 1.0)
+    A, b = symmetric(lam, seed), vector(7, seed + 1)
+    M_inverse = symmetric(np.logspace(-0.5, 0.5, 7), seed + 2) if preconditioned else np.eye(7)
+    options = {"rtol": 0.0, "preconditioner": (lambda r: M_inverse @ r) if preconditioned else None}
+    found = minres(lambda v: A @ v, b, until_negative=True, **options)
+    assert found.status is Status.NEGATIVE_CURVATURE
+    z = found.direction
+    np.testing.assert_allclose(z, M_inverse @ (b - A @ found.x), atol=1e-8 * np.linalg.norm(b))
+    assert found.curvature == pytest.approx(z @ A @ z / (z @ z), abs=1e-8)
+    assert found.curvature <= 1e-12
+    for k in range(found.products - 1):
+        x = minres(lambda v: A @ v, b, maxiter=k, **options).x
+        z = M_inverse @ (b - A @ x)
+        assert z @ A @ z > 0
+    if found.products > 1:
+        powers = [np.linalg.matrix_power(M_inverse @ A, j) @ M_inverse @ b for j in range(found.products - 1)]
+        Q = np.linalg.qr(np.stack(powers, axis=1))[0]
+        assert np.linalg.eigvalsh(Q.T @ A @ Q)[0] > 0
+
+
+def test_definite_systems_are_solved_as_if_nobody_had_looked():
+    A, b = symmetric(np.logspace(-2, 1, 20)), vector(20)
+    looked, plain = (minres(lambda v: A @ v, b, until_negative=look) for look in (True, False))
+    assert looked.status is plain.status is Status.CONVERGED
+    np.testing.assert_array_equal(looked.x, plain.x)
