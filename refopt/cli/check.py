@@ -27,7 +27,7 @@ def check(
 ) -> None:
     """Hold an optimizer of any library, or a log of its run, against a method; status 0 agrees, 1 differs, 2 failed."""
     from refopt.conformance import report
-    from refopt.conformance.check import check_apart
+    from refopt.conformance.process import check_apart
 
     with misuse():
         found = check_apart(

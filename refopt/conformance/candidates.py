@@ -5,7 +5,7 @@
     torch.optim:SGD:momentum=0.9     with options of its own beyond lr
     run.npz                          a recorded log; see `logs`
 
-What the attribute may be: see `adapters.KINDS`, `interactive.KINDS` and `solvers`.
+What the attribute may be: see `adapters.KINDS`, `adapters.actor.KINDS` and `solvers`.
 """
 
 from __future__ import annotations

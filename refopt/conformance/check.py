@@ -1,38 +1,28 @@
 """`refopt check`: a candidate of any kind against a method, in the dialect that agrees best; if none does, why.
 
-`check` takes an object and runs here; `check_apart` takes a name, runs in a process of its own, and so survives a
-candidate that hangs or kills its process.
+The candidate runs here; `process` runs it elsewhere.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-import refopt
 from backends.arrays import Array
-from refopt.checkpoint import write_atomically
-from refopt.conformance import candidates, interactive, replay, report, solvers
+from refopt.conformance import answers, interactive, replay, report, solvers
 from refopt.conformance.adapters.player import name_of as named
 from refopt.conformance.logs import Log
+from refopt.conformance.queries import apart, elsewhere, match
 from refopt.conformance.recording import Path as Track
 from refopt.conformance.recording import Recording
 from refopt.conformance.replay import Trace, preset
 from refopt.conformance.report import Report
 from refopt.conformance.streams import NAMES, Stream
 from refopt.method import Bound, Method, bind, get, keywords, name_of
-from refopt.race.sources import read_options
 from refopt.status import require
 
 if TYPE_CHECKING:
@@ -76,7 +66,7 @@ def check(
     try:
         found = _tried(candidate, method, presets, steps, hyper)
     except Exception as error:  # whatever a candidate may raise
-        return replace(about, error=_words(error))
+        return replace(about, error=words(error))
     closest = min(found, key=lambda label: (*_distance(found[label][0]), label not in name))
     traces, notes = found[closest]
     comparison = replay.summary(traces)
@@ -99,7 +89,7 @@ def check(
     try:
         found_why = _diagnose(candidate, method, steps, {**preset(method, presets[closest]), **hyper})
     except Exception as error:  # a candidate may raise on what a diagnosis replays
-        return replace(about, notes=[*notes, f"no diagnosis: {_words(error)}"])
+        return replace(about, notes=[*notes, f"no diagnosis: {words(error)}"])
     if found_why is None:
         return about
     why = {"text": str(found_why), "causes": list(found_why.causes), "explains": found_why.explains}
@@ -199,7 +189,7 @@ def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any], *
     """Return the traces in the mode that candidate and method ask for; `replayed` are options of a replay alone."""
     if isinstance(candidate, Log):
         if candidate.queries is not None or set(method.SPEC.needs) != {"grad"}:
-            return interactive.log_traces(candidate, method, steps=steps, **knobs), []
+            return answers.traces(candidate, method, steps=steps, **knobs), []
         logged = _Replayed.of(candidate, method, knobs)
         steps = min(steps, candidate.steps)
         traces = replay.traces(logged.recording, method, streams=[logged.stream], steps=steps, **logged.knobs)
@@ -246,8 +236,8 @@ class _Replayed(NamedTuple):
         for k, (mine, theirs) in enumerate(zip(() if log.at is None else log.at, self.points, strict=False)):
             if trace.first is not None and trace.first.step <= k:
                 break
-            if interactive.apart(theirs, mine) > interactive.match(mine.dtype):
-                return trace._replace(first=interactive.elsewhere(log.name, k, theirs, mine))
+            if apart(theirs, mine) > match(mine.dtype):
+                return trace._replace(first=elsewhere(log.name, k, theirs, mine))
         return trace
 
 
@@ -264,80 +254,12 @@ def _check_solver(candidate: Any, name: str) -> Report:
     try:
         claims = solvers.check(candidate)
     except Exception as error:  # whatever a solver may raise
-        return replace(about, error=_words(error))
+        return replace(about, error=words(error))
     outcome: report.Outcome = "agrees" if all(claim.holds for claim in claims) else "differs"
     return replace(about, outcome=outcome, claims=[claim._asdict() for claim in claims])
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """Return what was raised and where, in one line."""
     notes = getattr(error, "__notes__", [])
     return f"{type(error).__name__}: {' '.join(str(error).split())}{f' ({notes[0]})' if notes else ''}"
-
-
-# ------------------------------------------------------------------------------------------- in a process of its own
-
-
-def check_apart(
-    candidate: str,
-    reference: str | None,
-    *,
-    dialect: str | None = None,
-    steps: int = 200,
-    hyper: str = "",
-    diagnose: bool = True,
-    time_limit: float = 120.0,
-) -> Report:
-    """Check the candidate that a name stands for (see `candidates`) in another process, for at most `time_limit` s.
-
-    `hyper` is written lr=0.01,eps=1e-8. Raises ValueError or TypeError for what `check` does; a candidate that cannot
-    be imported, hangs or ends its process is a report.
-    """
-    require(time_limit > 0, "time_limit must be above 0", time_limit)
-    if reference is not None:
-        validate(get(reference), dialect, steps, read_options(hyper) if hyper else {})
-    about = Report(candidate, reference or "", "could not run", steps=steps)
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "report.json"
-        asked = [candidate, reference, dialect, steps, hyper, diagnose, str(out)]
-        root = str(Path(refopt.__file__).parents[1])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD, json.dumps(asked)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-            text=True,
-            errors="replace",
-        )
-        try:
-            _, err = process.communicate(timeout=time_limit)
-            ended = ": ".join([f"its process ended with status {process.returncode}", *err.strip().splitlines()[-1:]])
-        except subprocess.TimeoutExpired:
-            ended = f"no answer within {time_limit:g} s"
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # what it started, too
-                process.communicate()
-        return Report(**json.loads(out.read_bytes())) if out.exists() else replace(about, error=ended)
-
-
-_CHILD = "import sys; from refopt.conformance.check import _answer; sys.path.insert(0, ''); _answer(sys.argv[1])"
-
-
-def _answer(asked: str) -> None:
-    """Check in this process, and write the report, so far and at the end."""
-    text, reference, dialect, steps, hyper, diagnose, out = json.loads(asked)
-
-    def write(found: Report) -> None:
-        write_atomically(Path(out), json.dumps(asdict(found), default=str).encode())
-
-    knobs = read_options(hyper) if hyper else {}
-    options = {"dialect": dialect, "steps": steps, "diagnose": diagnose, "name": text, "watch": write}
-    try:
-        candidate = candidates.find(text)
-        write(check(candidate, reference, **options, **knobs))
-    except (Exception, SystemExit) as error:  # an import may do anything
-        write(Report(text, reference or "", "could not run", steps=steps, error=_words(error)))

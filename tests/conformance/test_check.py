@@ -12,7 +12,8 @@ import pytest
 
 from refopt import bind
 from refopt.conformance import assert_matches, report
-from refopt.conformance.check import DEFAULTS, check, check_apart
+from refopt.conformance.check import DEFAULTS, check
+from refopt.conformance.process import check_apart
 from refopt.first_order import adam
 from refopt.method import get
 
@@ -85,8 +86,8 @@ def test_the_dialect_that_comes_closest_is_diagnosed(mine: dict[str, Any]) -> No
 
 
 def test_hyperparameters_are_the_reference_s(mine: dict[str, Any]) -> None:
-    assert check(bind(adam, lr=0.1, eps=1e-3), "adam", lr=0.1, eps=1e-3).outcome == "agrees"
-    assert check(mine["momentum"], "heavy_ball", momentum=0.8, diagnose=False).outcome == "differs"
+    assert check(bind(adam, lr=0.1, eps=1e-3), "adam", dialect="torch", lr=0.1, eps=1e-3).outcome == "agrees"
+    assert check(mine["momentum"], "heavy_ball", dialect="torch", momentum=0.8, diagnose=False).outcome == "differs"
 
 
 def test_the_curves_are_as_long_as_the_replay_and_cross_the_tolerance_where_it_differs(mine: dict[str, Any]) -> None:

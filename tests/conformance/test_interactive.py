@@ -9,8 +9,11 @@ import pytest
 
 from backends import random
 from refopt import bind
+from refopt.conformance.adapters.actor import adapt
+from refopt.conformance.arenas import ARENAS, arenas
 from refopt.conformance.check import check
-from refopt.conformance.interactive import ARENAS, Query, Served, adapt, arenas, first_question, play, traces
+from refopt.conformance.interactive import Served, first_question, play, traces
+from refopt.conformance.queries import Query
 from refopt.method import get, names
 from refopt.newton import newton_cg, trust_region
 from refopt.quasi_newton import lbfgs

@@ -1,0 +1,98 @@
+"""A log of queries answers the reference in the candidate's stead.
+
+Each question is answered by the row of that step whose point, and direction, is the same to the square root of the unit
+roundoff; where there is none, candidate and reference have parted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backends.arrays import Array
+from refopt.conformance.arenas import Arena
+from refopt.conformance.interactive import Served, default_lr
+from refopt.conformance.logs import Log, Queries
+from refopt.conformance.queries import Query, Unanswered, apart, between, elsewhere, match
+from refopt.conformance.recording import Path
+from refopt.conformance.replay import Difference, Trace, preset, trace
+from refopt.method import Method, name_of
+from refopt.objective import Objective
+from refopt.status import require
+
+
+def traces(log: Log, method: Method, *, dialect: str | None = None, steps: int = 200, **hyper: Any) -> list[Trace]:
+    """Hold a log with queries against `method`, which is answered from it. Raises ValueError for one without."""
+    require(log.queries is not None, f"{log.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
+    assert log.queries is not None
+    hyper = {**preset(method, dialect), **hyper}
+    lr = hyper.pop("lr", default_lr(method))
+    lr = lr if log.lr is None else float(log.lr[0])
+    answers = log.queries
+    arena = Arena(log.name, log.x[0], lambda k, x: np.ones_like(x), None, lambda k: _answering(answers, k), log.layout)
+    steps = min(steps, log.steps)
+    reference = Served(method, hyper, lr, arena, steps, log.seed, log.probes)
+    found = trace(Path(np.arange(1, steps + 1), log.x[1 : steps + 1]), reference)
+    missing = reference.unanswered
+    if missing is not None and found.first is not None and found.first.step == missing.query.step + 1:
+        found = found._replace(first=_unanswered(log.name, missing))
+    return [found]
+
+
+def _unanswered(name: str, missing: Unanswered) -> Difference:
+    """Say where the reference asked, and where the log's nearest question was."""
+    query, nearest = missing.query, missing.nearest
+    if nearest is None:
+        nearest = Query(query.step, np.full_like(query.x, np.nan))
+    along = query.v is not None and nearest.v is not None and apart(query.x, nearest.x) <= match(query.x.dtype)
+    a, b = (query.v, nearest.v) if along else (query.x, nearest.x)
+    return elsewhere(name, query.step, a, b)
+
+
+def _answering(queries: Queries, k: int) -> Objective:
+    """Return the objective of step k that the log's rows answer for."""
+
+    def made(full: bool) -> Objective:
+        mine = (queries.step == k) & (queries.full == full)
+
+        def answer(column: Array, x: Array, v: Array | None = None) -> Any:
+            """Return what the column of answers has at the question; nan stands for none."""
+            query = Query(k, x, v)
+            has = np.isfinite(column) if column.ndim == 1 else np.isfinite(column).any(axis=1)
+            rows = np.flatnonzero(mine & has)
+            asked = [Query(k, queries.x[i], queries.v[i] if v is not None else None) for i in rows]
+            far = [between(q, query) for q in asked]
+            if not far or min(far) > match(x.dtype):
+                raise Unanswered(query, asked[int(np.argmin(far))] if far else None)
+            return column[rows[int(np.argmin(far))]]
+
+        def value(x: Array) -> Any:
+            return answer(queries.value, x)
+
+        def grad(x: Array) -> Array:
+            return np.array(answer(queries.g, x))
+
+        def products(x: Array) -> Callable[[Array], Array]:
+            return lambda v: np.array(answer(queries.product, x, v))
+
+        def linearize(x: Array) -> tuple[Any, Array, Callable[[Array], Array]]:
+            try:
+                f = value(x)
+            except Unanswered:  # not every method reads it
+                f = np.nan
+            return f, grad(x), products(x)
+
+        sums: dict[str, Any] = {"n_examples": 1, "restrict": lambda indices: made(False)} if full else {}
+        return Objective(
+            value=value,
+            grad=grad,
+            hvp=lambda x, v: products(x)(v),
+            linearize=linearize,
+            ggn=products,
+            fisher=lambda x, **keys: products(x),
+            **sums,
+        )
+
+    return made(True).minibatch([0]) if queries.full.any() else made(False)

@@ -1,0 +1,104 @@
+"""The small problems that methods which ask are held together on, and how an objective is served with a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+import problems
+from backends.arrays import Array
+from refopt.conformance.streams import Stream
+from refopt.layout import Layout
+from refopt.method import Method, name_of
+from refopt.objective import Objective
+
+Touch: TypeAlias = Callable[[Any], Any]
+"""What an answer is passed through."""
+Ask: TypeAlias = Callable[[Array, Array | None], None]
+"""Told of each question: the point, and the direction if it is about curvature."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arena(Stream):
+    """A stream whose gradients come with everything else that is known of the problem."""
+
+    objective: Callable[[int], Objective] = lambda k: Objective(grad=lambda x: x)  # of step k: a batch, or all
+    layout: Layout | None = None
+
+
+def _whole(name: str, **options: Any) -> Callable[[], Arena]:
+    def make() -> Arena:
+        problem = problems.get(name, **options)
+        f = problem.objective
+        return Arena(name, problem.x0, lambda k, x: f.grad(x), None, lambda k: f, problem.layout)
+
+    return make
+
+
+def _sum(name: str, batch: int, **options: Any) -> Callable[[], Arena]:
+    def make() -> Arena:
+        problem = problems.get(name, **options)
+        f = problem.objective
+        draw = cache(lambda k: f.sample(batch, seed=0, k=k))
+        return Arena(name, problem.x0, lambda k, x: f.grad(x), None, draw, problem.layout)
+
+    return make
+
+
+ARENAS: dict[str, Callable[[], Arena]] = {
+    "quadratic": _whole("quadratic", n=6, condition=30.0),
+    "rosenbrock": _whole("rosenbrock"),
+    "saddle": _whole("saddle", n=4),
+    "least_squares": _sum("least_squares", 5, examples=20, n=4, condition=10.0),
+    "deep_linear": _sum("deep_linear", 10, depth=2, width=3, hidden=2, singular_values=(2.0, 1.0), examples=20),
+}
+
+
+def arenas(method: Method) -> list[Arena]:
+    """Return those whose problems have what `method` needs, sums only if no other has. Raises TypeError where none."""
+    needs = set(method.SPEC.needs)
+    found = [arena for arena in (make() for make in ARENAS.values()) if needs <= _parts(arena.objective(0))]
+    if not found:
+        raise TypeError(f"no problem is served here that has what {name_of(method)} needs: {', '.join(sorted(needs))}")
+    return [arena for arena in found if arena.objective(0).n_examples is None] or found
+
+
+def _parts(f: Objective) -> set[str]:
+    return {*f.parts, *(() if f.n_examples is None else ("minibatch", "full"))}
+
+
+def served(objective: Objective, ask: Ask, touch: Touch) -> Objective:
+    """Return the objective with every question told to `ask(x, v)` and every answer passed through `touch`."""
+    whole = _served(objective.full, ask, touch)
+    return whole if objective.indices is None else whole.minibatch(objective.indices)
+
+
+def _served(objective: Objective, ask: Ask, touch: Touch) -> Objective:
+    def asked(part: str) -> Callable[..., Any]:
+        def answer(x: Array, *more: Any, **options: Any) -> Any:
+            v = more[0] if part == "hvp" else None
+            ask(x, v)
+            found = getattr(objective, part)(x.copy(), *more, **options)
+            if part == "linearize":
+                value, g, mv = found
+                return touch(value), touch(g), product(x, mv)
+            return product(x, found) if callable(found) else touch(found)
+
+        return answer
+
+    def product(x: Array, mv: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        def answer(v: Array) -> Array:
+            ask(x, v)
+            return touch(mv(v))
+
+        return answer
+
+    parts: dict[str, Any] = {part: asked(part) for part in objective.parts}
+    if objective.n_examples is not None and objective.indices is None:
+        parts["n_examples"] = objective.n_examples
+        parts["restrict"] = lambda indices: _served(objective.minibatch(indices), ask, touch)
+    new = Objective(**parts, prices=objective.prices)
+    new.joint = objective.joint
+    return new
