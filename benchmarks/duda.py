@@ -110,7 +110,12 @@ TABLE_2 = [
     Row("momentum .5/.0003", heavy_ball, {"lr": 0.0003 * 0.5, "momentum": 0.5}, 18.672),
     Row("Adam 1.5/.8/.9", adam, {"lr": 1.5, "beta1": 0.8, "beta2": 0.9}, 0.1417),
     Row("s1OGR", ogr_subspace, ogr_subspace.DIALECTS["notebook"], 0.0539),
-    Row("s2OGR", ogr_subspace, {"d": 2, "beta": 0.6, "gamma": 0.9, "Gamma": 0.2, "div": 4.0, "cut": 20.0}, 0.2012),
+    Row(
+        "s2OGR",
+        ogr_subspace,
+        {"d": 2, "beta": 0.6, "gamma": 0.9, "Gamma": 0.2, "div": 4.0, "cut": 20.0, "alpha": 1e-3},
+        0.2012,
+    ),
     Row("fOGR", ogr_full, {"start": "notebook", "beta": 0.5, "gamma": 0.6, "div": 1.5, "cut": 10.0}, 0.01228),
     Row("dOGR", ogr_diagonal, ogr_diagonal.DIALECTS["notebook"], 0.00701),
     Row("ds1OGR", ogr_combined, ogr_combined.DIALECTS["notebook"], 0.00399),
