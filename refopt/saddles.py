@@ -88,9 +88,18 @@ class Race(NamedTuple):
     absent: tuple[tuple[str, str], ...]  # (method, why)
 
 
+LETTERS = {"leaves": "L", "on its way": "w", "stays": "s", "converges": "c"}
+"""What stands for an outcome in a survey; "!" for a failure, "-" for a method that cannot take part."""
+
+
+def known_saddles(problem: Problem) -> list[StationaryPoint]:
+    """Return the points of a problem that are known to be a saddle, a maximum or degenerate."""
+    return [point for point in problem.stationary_points if point.index > 0 or point.degenerate]
+
+
 def find_saddle(problem: Problem, number: int) -> StationaryPoint:
-    """Return the saddle or degenerate point `number` of a problem. Raises ValueError where there is none."""
-    known = [point for point in problem.stationary_points if point.index > 0 or point.degenerate]
+    """Return the known saddle `number` of a problem. Raises ValueError where there is none."""
+    known = known_saddles(problem)
     if not known:
         raise ValueError(f"no saddle of {problem.name} is known")
     require(0 <= number < len(known), f"saddle must be in [0, {len(known) - 1}]", number)
@@ -134,6 +143,19 @@ def race(
         raise ValueError(f"no method can race on {problem.name}: {absent[-1][1]}")
     verdict = saddle_classifier(problem.objective, saddle.x, exact_up_to=LARGEST)
     return Race(saddle, verdict, tuple(eigenvalues.tolist()), V, radius, distance, tuple(departures), tuple(absent))
+
+
+def survey(problem: Problem, names: Sequence[str], *, budget: str = "200ge", seed: int = 0) -> dict[str, str]:
+    """Race at every known saddle of `problem`; return for each method one of `LETTERS` a saddle, in their order.
+
+    Raises what `race` raises.
+    """
+    outcomes = dict.fromkeys(names, "")
+    for number in range(len(known_saddles(problem))):
+        found = race(problem, names, number=number, budget=budget, seed=seed)
+        letters = {d.method: LETTERS.get(d.outcome, "!") for d in found.departures}
+        outcomes = {name: so_far + letters.get(name, "-") for name, so_far in outcomes.items()}
+    return outcomes
 
 
 class _Watched(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -146,3 +147,54 @@ def test_nan_keeps_the_steps_before():
 def test_steps_must_be_positive():
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         lanczos(lambda v: v, np.ones(2), 0)
+
+
+SPECTRA = {
+    "uniform": np.linspace(-1, 1, 300),
+    "wide": np.logspace(-8, 0, 300),
+    "outliers": np.concatenate([np.linspace(0, 1, 297), [10.0, 100.0, 1000.0]]),
+    "few": np.repeat([-1.0, 2.0, 3.0], 100),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", SPECTRA)
+def test_selective_reorthogonalisation_gives_the_same_T_from_a_semi_orthogonal_basis(name, dtype):
+    lam, eps = SPECTRA[name].astype(dtype), float(np.finfo(dtype).eps)
+    v0, scale = vector(300).astype(dtype), np.max(np.abs(lam))
+    full = lanczos(lambda v: lam * v, v0, 100)
+    found = lanczos(lambda v: lam * v, v0, 100, reorthogonalise="selective")
+    assert found.status is full.status
+    k = found.products
+    assert k == full.products
+    overlap = np.max(np.abs(found.Q.T @ found.Q - np.eye(k)))
+    assert overlap <= np.sqrt(eps)
+    np.testing.assert_allclose(found.ritz_values, full.ritz_values, atol=20 * eps * scale)
+    error = lam[:, None] * found.Q - found.Q @ tridiagonal(found)
+    error[:, -1] -= found.residual
+    np.testing.assert_allclose(error, 0.0, atol=np.sqrt(eps) * scale)
+
+
+def test_selective_reorthogonalisation_is_rare_and_without_it_ghosts_come(monkeypatch):
+    module = sys.modules["refopt.curvature.lanczos"]
+    lam, v0 = SPECTRA["wide"], vector(300)
+    lengths, orthogonal = [], module._orthogonal
+    monkeypatch.setattr(module, "_orthogonal", lambda w, Q: lengths.append(Q.shape[0]) or orthogonal(w, Q))
+    exact = lanczos(lambda v: lam * v, v0, 100).ritz_values
+    lengths.clear()
+    lanczos(lambda v: lam * v, v0, 100, reorthogonalise="selective")
+    assert 0 < sum(length > 2 for length in lengths) <= 40
+    monkeypatch.setattr(module, "_overlaps", lambda before, now, alpha, *_: np.zeros(len(alpha) + 1))
+    ghosts = lanczos(lambda v: lam * v, v0, 100, reorthogonalise="selective").ritz_values
+    assert np.sum(np.abs(ghosts - 1.0) < 1e-9) > np.sum(np.abs(exact - 1.0) < 1e-9)
+
+
+def test_selective_runs_on_every_backend(backend):
+    A = backend.array(symmetric(np.concatenate([np.linspace(0, 1, 39), [100.0]])))
+    found = lanczos(lambda v: A @ v, backend.array(vector(40)), 30, reorthogonalise="selective")
+    assert float(found.ritz_values[-1]) == pytest.approx(100.0)
+
+
+def test_unknown_reorthogonalisation_is_refused():
+    with pytest.raises(ValueError, match="reorthogonalise must be 'full' or 'selective', got 'none'"):
+        lanczos(lambda v: v, np.ones(2), 1, reorthogonalise="none")
