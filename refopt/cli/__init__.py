@@ -11,8 +11,10 @@ import typer
 
 from refopt.cli.catalogue import list_, show
 from refopt.cli.check import check
+from refopt.cli.conformance import app as conformance
 from refopt.cli.console import complain
 from refopt.cli.golden import app as golden
+from refopt.cli.lab import lab
 from refopt.cli.race import race
 from refopt.cli.saddles import saddles
 from refopt.cli.spectrum import spectrum
@@ -30,7 +32,9 @@ app.command()(race)
 app.command()(spectrum)
 app.command()(saddles)
 app.command()(check)
+app.command()(lab)
 app.add_typer(golden, name="golden")
+app.add_typer(conformance, name="conformance")
 
 
 def main(arguments: list[str] | None = None) -> None:

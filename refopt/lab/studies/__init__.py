@@ -1,0 +1,1 @@
+"""The studies of the laboratory, one a file; see `refopt.lab.study`."""
