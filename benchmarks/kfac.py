@@ -50,7 +50,7 @@ CONTENDERS = {
     "K-FAC, adaptive, tau1 = 1/8, tau2 = 1/4": Contender(kfac, {"tau1": 1 / 8, "tau2": 1 / 4}),
     "K-FAC, block-tridiagonal, inverse every 20": Contender(kfac, {**FIXED, "structure": "block_tridiagonal"}),
     "K-FAC, block-tridiagonal, adaptive": Contender(kfac, {"structure": "block_tridiagonal"}),
-    "EKFAC, basis every 50": Contender(ekfac, {"lr": 1e-3}, cycle=50),
+    "EKFAC, basis every 50": Contender(ekfac, {"lr": 1e-3, "interval": 50}, cycle=50),
 }
 
 

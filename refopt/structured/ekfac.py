@@ -5,7 +5,7 @@ gradient matrix V = E[a g^T]; the factors A = E[a a^T] and G = E[g g^T] are K-FA
 
     eps_k = min(1 - 1/k, decay),   decay = 0.95
 
-    every `interval` steps:   A = U_A diag(s_A) U_A^T,   G = U_G diag(s_G) U_G^T,   s = s_A s_G^T
+    every `interval` steps, and the first three:   A = U_A diag(s_A) U_A^T,  G = U_G diag(s_G) U_G^T,  s = s_A s_G^T
     s = eps_k s + (1 - eps_k) E[ (U_A^T a g^T U_G)^2 ]                    squares elementwise, E over the batch
     Delta = -U_A [ (U_A^T V U_G) / (s + damping) ] U_G^T                  / elementwise
     delta = lr Delta + momentum delta
@@ -73,13 +73,13 @@ def step(
     x: Array,
     state: State,
     *,
-    lr: float = 0.1,
+    lr: float = 0.03,
     momentum: float = 0.9,
-    damping: float = 1e-2,
+    damping: float = 0.1,
     decay: float = 0.95,
     estimate: Literal["sampled", "empirical"] = "sampled",
     shared: Shared = "expand",
-    interval: int = 50,
+    interval: int = 10,
 ) -> tuple[Array, State]:
     """Take one step. `estimate="empirical"` takes the data's targets: moments of the empirical Fisher matrix.
 
@@ -101,7 +101,8 @@ def step(
     factors = kronecker.running_mean(state.factors or new, new, eps_k)
 
     U_A, U_G, s = state.U_A, state.U_G, state.s
-    if state.k % interval == 0:
+    refresh = k % interval == 0 or k <= 3
+    if refresh:
         s_A, U_A = _eigenbases(factors.A)
         s_G, U_G = _eigenbases(factors.G)
         s = {name: namespace(grad).linalg.outer(s_A[name], s_G[name]) for name in layers}
@@ -113,7 +114,7 @@ def step(
     Delta = {name: -U_A[name] @ ((U_A[name].T @ V[name] @ U_G[name]) / (s[name] + damping)) @ U_G[name].T for name in V}
     delta = lr * kronecker.flat(Delta) + momentum * state.delta
     status = Status.RUNNING if all_finite(delta) else Status.BREAKDOWN
-    info = {"flops": _flops(layers, state.k % interval == 0)}
+    info = {"flops": _flops(layers, refresh)}
     return x + delta, State(k, state.seed, delta, factors, U_A, U_G, s, status, info)
 
 

@@ -88,6 +88,14 @@ def test_a_part_of_the_batch_is_enough_for_the_curvature() -> None:
     assert result.value < 0.2 * float(problem.objective.value(problem.x0))
 
 
+@pytest.mark.parametrize("options", [{}, {"shared": "reduce", "structure": "block_tridiagonal"}])
+def test_convolutions(options: dict[str, object]) -> None:
+    problem = problems.get("conv_digits", channels=(4,))
+    target = {"value": 1.0}
+    ours = minimize(problem, kfac, steps=100, batch_size=100, stop=target, **options)
+    assert ours.value <= 1.0 < minimize(problem, sgd, steps=2 * ours.steps, batch_size=100, stop=target, lr=0.3).value
+
+
 def test_tau_draws_from_the_batch_and_needs_a_finite_sum() -> None:
     problem = problems.get("mlp_digits", hidden=(4,))
     seen = []
