@@ -5,7 +5,7 @@ For each matrix W (d_in, d_out) of x, of gradient G, t = 1, 2, ...:
     B = momentum B + (1 - momentum) G
     U = momentum B + (1 - momentum) G,   or B if not nesterov
     X = U / (|U|_F + eps)
-    steps times:   A = X X^T;   X = a X + (b A + c A^2) X           (a, b, c) = (3.4445, -4.7750, 2.0315)
+    ns_steps times:   A = X X^T;   X = a X + (b A + c A^2) X           (a, b, c) = (3.4445, -4.7750, 2.0315)
     W = W - lr (scale X + weight_decay W)
 
     scale = sqrt(max(1, d_out / d_in))        scale="original"
@@ -23,7 +23,7 @@ direction. Vectors, embeddings and the output layer are not Muon's: give them Ad
 
 Source: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024, kellerjordan.github.io/posts/
 muon; J. Liu et al., arXiv:2502.16982 (2025), for "moonshot" and the weight decay.
-Cost: 1 gradient, and 2 steps (2 n d + d^3) flops a matrix, d its shorter side. Memory: 1 vector.
+Cost: 1 gradient, and 2 ns_steps (2 n d + d^3) flops a matrix, d its shorter side. Memory: 1 vector.
 As eps -> 0 no step depends on the scale of f.
 Differs: torch iterates in bfloat16 whatever the dtype, 1e-2 away from here, and has max(|U|_F, eps),
 `eps_placement="clamp"`. Its "original" and "spectral" take its weights for (d_out, d_in): the same. keras keeps B as
@@ -91,21 +91,21 @@ def step(
     nesterov: bool = True,
     weight_decay: float = 0.0,
     scale: Scale = "original",
-    steps: int = 5,
+    ns_steps: int = 5,
     eps: float = 1e-7,
     eps_placement: EpsPlacement = "added",
     bias_correction: bool = False,
 ) -> tuple[Array, State]:
     """Take one step, matrix by matrix of `layout`.
 
-    Raises ValueError for lr, weight_decay, steps or eps < 0, momentum outside [0, 1), an unknown word, and for a part
+    Raises ValueError for lr, weight_decay, ns_steps or eps < 0, momentum outside [0, 1), an unknown word, and a part
     that is no matrix.
     """
     require(lr >= 0, "lr must be at least 0", lr)
     require(0 <= momentum < 1, "momentum must be in [0, 1)", momentum)
     require(weight_decay >= 0, "weight_decay must be at least 0", weight_decay)
     require(scale in ("original", "moonshot", "spectral"), "scale must be 'original', 'moonshot' or 'spectral'", scale)
-    require(steps >= 0, "steps must be at least 0", steps)
+    require(ns_steps >= 0, "ns_steps must be at least 0", ns_steps)
     require(eps >= 0, "eps must be at least 0", eps)
     require(eps_placement in ("added", "clamp"), "eps_placement must be 'added' or 'clamp'", eps_placement)
     layout = layout or Layout({"x": (x.shape[0], 1)})
@@ -118,10 +118,10 @@ def step(
     updates, flops = {}, 0.0
     for name, U_part in layout.split(U).items():
         d_in, d_out = math.prod(U_part.shape[:-1]), U_part.shape[-1]
-        X = newton_schulz(xp.reshape(U_part, (d_in, d_out)), steps=steps, eps=eps, eps_placement=eps_placement)
+        X = newton_schulz(xp.reshape(U_part, (d_in, d_out)), steps=ns_steps, eps=eps, eps_placement=eps_placement)
         updates[name] = xp.reshape(scale_of(scale, d_in, d_out) * X, U_part.shape)
         d = min(d_in, d_out)
-        flops += 2.0 * steps * (2.0 * d_in * d_out * d + d**3)
+        flops += 2.0 * ns_steps * (2.0 * d_in * d_out * d + d**3)
     return x - lr * (layout.join(updates) + weight_decay * x), State(t, B, info={"flops": flops})
 
 

@@ -12,8 +12,9 @@ G' = G x_1 Q_1^T ... x_k Q_k^T, of a matrix Q_1^T G Q_2:
 
 The columns of Q_i, and V with them, are first put in the order of falling diag(Q_i^T L_i Q_i). The first gradient makes
 L_i and Q_i = eigenvectors of L_i, and no update, so that no gradient is seen in a basis of its own; `skip_first=False`
-uses it. Axes longer than `max_dim`, and vectors unless `precondition_1d`, keep Q_i = I; without a `layout` x is one
-vector. With all Q_i = I this is Adam (AdamW).
+uses it. While L_i is singular, as after one gradient of low rank, rounding chooses the basis of its null space.
+Axes longer than `max_dim`, and vectors unless `precondition_1d`, keep Q_i = I; without a `layout` x is one vector. With
+all Q_i = I this is Adam (AdamW).
 Source: N. Vyas et al., ICLR 2025, arXiv:2409.11321.
 Cost: 1 gradient, 8 n d flops for each axis of length d of a part of n entries; at an interval 5 d^3 by QR, 9 d^3 by
 eigendecomposition, `basis="eigh"`. Memory: 2 vectors and 2 d^2 an axis.
@@ -173,7 +174,7 @@ def power_iteration(
     for i, (L_i, Q_i) in enumerate(zip(L, Q, strict=True)):
         if Q_i is not None:
             LQ = L_i @ Q_i
-            order = xp.argsort(xp.sum(Q_i * LQ, axis=0), descending=True)
+            order = xp.argsort(-xp.sum(Q_i * LQ, axis=0))
             new[i] = xp.linalg.qr(xp.take(LQ, order, axis=1))[0]
             V = xp.take(V, order, axis=i)
     return tuple(new), V
