@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refopt.curvature import inertia
@@ -78,3 +78,41 @@ def test_misuse():
         inertia(lambda v: v, np.zeros(2), rtol=-1)
     with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
         inertia(lambda v: v, np.zeros(2), steps=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), negative=st.integers(0, 5), steps=st.integers(20, 60))
+def test_with_confidence_all_others_lie_above_the_floor(seed, negative, steps):
+    rng = np.random.default_rng(seed)
+    lam = np.concatenate([-rng.uniform(0.1, 2.0, negative), rng.exponential(size=400 - negative)])
+    found = inertia(lambda v: lam * v, np.zeros(400), steps=steps, seed=seed, confidence=0.999)
+    assert np.sum(lam < found.floor) <= found.negative <= negative
+    assert found.products == 2 * steps
+    assert found.floor > -lam.max()
+
+
+def test_the_index_is_certified_where_a_gap_shows_it():
+    """Three eigenvalues stand out below; 500 steps see the rest above zero but for luck of 1e-6."""
+    lam = np.concatenate([[-3.0, -2.0, -1.0], np.linspace(0.1, 1.0, 1997)])
+    found = inertia(lambda v: lam * v, np.zeros(2000), steps=60, confidence=1 - 1e-6)
+    assert found.negative == 3
+    assert 0.0 < found.floor <= 0.1
+    assert not found.exact
+    assert inertia(lambda v: lam * v, np.zeros(2000), steps=60).floor == -np.inf
+    assert inertia(lambda v: lam * v, np.zeros(2000), steps=3, confidence=0.999).floor == -np.inf
+
+
+def test_the_floor_does_not_trust_vectors_that_are_no_eigenvectors_yet():
+    """V need not have converged: what lies orthogonal to it decides, by interlacing."""
+    lam = np.concatenate([-np.linspace(1.0, 1.1, 30), np.linspace(0.5, 1.0, 470)])
+    found = inertia(lambda v: lam * v, np.zeros(500), steps=25, confidence=0.999)
+    assert found.negative < 30
+    assert np.sum(lam < found.floor) <= found.negative
+
+
+def test_exact_counts_have_their_floor():
+    lam = np.array([-1.0, 2.0, 3.0])
+    assert inertia(lambda v: lam * v, np.zeros(3)).floor > 0.0
+    assert inertia(lambda v: 0.0 * v, np.zeros(3)).floor == 0.0
+    with pytest.raises(ValueError, match=r"confidence must be in \(0, 1\), got 1.0"):
+        inertia(lambda v: v, np.zeros(3), confidence=1.0)
