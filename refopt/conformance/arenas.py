@@ -56,16 +56,21 @@ ARENAS: dict[str, Callable[[], Arena]] = {
 }
 
 
-def arenas(method: Method) -> list[Arena]:
-    """Return those whose problems have what `method` needs, sums only if no other has. Raises TypeError where none."""
-    needs = set(method.SPEC.needs)
-    found = [arena for arena in (make() for make in ARENAS.values()) if needs <= _parts(arena.objective(0))]
+def arenas(method: Method) -> list[list[Arena]]:
+    """Return those whose problems have what `method` needs: those that are no sums, and those that are.
+
+    Raises TypeError where none has.
+    """
+    found = [arena for arena in (make() for make in ARENAS.values()) if set(method.SPEC.needs) <= _parts(arena)]
     if not found:
-        raise TypeError(f"no problem is served here that has what {name_of(method)} needs: {', '.join(sorted(needs))}")
-    return [arena for arena in found if arena.objective(0).n_examples is None] or found
+        needs = ", ".join(method.SPEC.needs)
+        raise TypeError(f"no problem is served here that has what {name_of(method)} needs: {needs}")
+    sums = [arena.objective(0).n_examples is not None for arena in found]
+    return [[arena for arena, is_sum in zip(found, sums, strict=True) if is_sum == kind] for kind in (False, True)]
 
 
-def _parts(f: Objective) -> set[str]:
+def _parts(arena: Arena) -> set[str]:
+    f = arena.objective(0)
     return {*f.parts, *(() if f.n_examples is None else ("minibatch", "full"))}
 
 

@@ -23,6 +23,7 @@ from refopt.conformance.replay import Trace, preset
 from refopt.conformance.report import Report
 from refopt.conformance.streams import NAMES, Stream
 from refopt.method import Bound, Method, bind, get, keywords, name_of
+from refopt.objective import MissingPart
 from refopt.status import require
 
 if TYPE_CHECKING:
@@ -163,15 +164,22 @@ def _tried(
     known = {**keywords(method.init), **keywords(method.step)}
     done: list[tuple[dict[str, Any], Traced]] = []
     found = {}
+    lacking: MissingPart | None = None
     for label, dialect in presets.items():
         knobs = {**preset(method, dialect), **hyper}
         same = next((traced for others, traced in done if others == {**known, **knobs}), None)
         if same is None:
-            same = _traces(candidate, method, steps, knobs)
+            try:
+                same = _traces(candidate, method, steps, knobs)
+            except MissingPart as missing:  # it may ask for what only another dialect is served
+                lacking = missing
+                continue
             done.append(({**known, **knobs}, same))
         elif label == DEFAULTS:
             continue
         found[label] = same
+    if not found and lacking is not None:
+        raise lacking
     return found
 
 

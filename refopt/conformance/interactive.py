@@ -10,7 +10,7 @@ asked for, and along which direction. Who asks otherwise and arrives at the same
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from refopt.conformance.recording import Path, located
 from refopt.conformance.reference import Reference
 from refopt.conformance.replay import Trace, preset, trace
 from refopt.method import Method, bind, keywords, name_of
-from refopt.objective import Objective
+from refopt.objective import MissingPart, Objective
 
 STEPS = 50
 GRADIENT = 1e-6
@@ -65,6 +65,12 @@ class Served(Reference):
     seed: int = 0
     probes: Array | None = None
 
+    @property
+    def arena(self) -> Arena:
+        """The stream, with its objective."""
+        assert isinstance(self.stream, Arena)
+        return self.stream
+
     @cached_property
     def x(self) -> Array:
         """The iterates after steps 1, 2, ...: (steps, n); nan from where a log had no answer."""
@@ -90,9 +96,14 @@ class Served(Reference):
     @cached_property
     def horizon(self) -> int:
         """The number of steps that can be compared, at least 1; see the module."""
+        return min(self.length, _until(~(self.moved <= SPREAD)))
+
+    @cached_property
+    def moved(self) -> Array:
+        """What rounding may do, relative to the largest |x| so far: (steps,)."""
         size = np.fmax.accumulate(np.max(np.abs(self.x), axis=1))
-        moved = np.max(self.rounding + self.spread, axis=1) > SPREAD * np.where(size > 0, size, 1.0)
-        return min(self.length, _until(moved))
+        with np.errstate(all="ignore"):
+            return np.asarray(np.max(self.rounding + self.spread, axis=1) / np.where(size > 0, size, 1.0))
 
     def played(self, touch: Touch = lambda node: node) -> Array:
         """Return the iterates where `touch` is applied to every number that rounding can touch, to `length` steps."""
@@ -104,11 +115,10 @@ class Served(Reference):
         return self._played(lambda node: node, self.steps)
 
     def _played(self, touch: Touch, steps: int) -> tuple[Array, list[Query], Unanswered | None]:
-        assert isinstance(self.stream, Arena)
         known = {**keywords(self.method.init), **keywords(self.method.step)}
         hyper = {**touch(self.hyper), **({"lr": touch(self.lr)} if "lr" in known else {})}
         if "layout" in known:
-            hyper = {"layout": self.stream.layout, **hyper}
+            hyper = {"layout": self.arena.layout, **hyper}
         method = bind(self.method, **hyper)
         done: list[Array] = []
 
@@ -123,7 +133,7 @@ class Served(Reference):
 
         with _drawing(self.probes) if self.probes is not None else nullcontext():
             try:
-                path, queries = play(Actor(name_of(self.method), start), self.stream, steps, self.lr, touch)
+                path, queries = play(Actor(name_of(self.method), start), self.arena, steps, self.lr, touch)
                 return path.x, queries, None
             except Unanswered as missing:
                 rest = np.full((steps - len(done), len(self.stream.x0)), np.nan, dtype=self.stream.x0.dtype)
@@ -159,12 +169,28 @@ def traces(
     hyper = {**preset(method, dialect), **hyper}
     lr = hyper.pop("lr", default_lr(method))
     found, notes = [], []
-    for arena in arenas(method):
-        reference = Served(method, hyper, lr, arena, min(steps, STEPS))
-        path, queries = play(actor, arena, reference.horizon, lr)
+    for reference in _references(method, hyper, lr, min(steps, STEPS)):
+        path, queries = play(actor, reference.arena, reference.horizon, lr)
         found.append(trace(path, reference))
         notes.append(first_question(queries, reference))
     return found, [note for note in notes if note][:1]
+
+
+def _references(method: Method, hyper: Mapping[str, Any], lr: Any, steps: int) -> list[Served]:
+    """Return the reference in each arena that serves it; in sums if no other does."""
+    lacking: MissingPart | None = None
+    for group in arenas(method):
+        found = []
+        for arena in group:
+            reference = Served(method, hyper, lr, arena, steps)
+            try:
+                assert len(reference.x) == steps
+                found.append(reference)
+            except MissingPart as missing:  # a dialect may ask for more than the method's SPEC
+                lacking = missing
+        if found:
+            return found
+    raise TypeError(str(lacking))
 
 
 def default_lr(method: Method) -> Any:
@@ -174,9 +200,7 @@ def default_lr(method: Method) -> Any:
 
 def first_question(queries: list[Query], reference: Served) -> str:
     """Return in words the first question of the candidate's that is not the reference's; "" where there is none."""
-    size = np.fmax.accumulate(np.max(np.abs(reference.x), axis=1))
-    allowed = np.max(reference.rounding + reference.spread, axis=1) / np.where(size > 0, size, 1.0)
-    allowed = np.maximum(allowed, match(reference.x.dtype))
+    allowed = np.maximum(reference.moved, match(reference.x.dtype))
     for k in range(reference.horizon):
         place = f"it asks elsewhere: {reference.stream.name!r}, step {k + 1}"
         for about in (False, True):  # curvature

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -53,6 +53,12 @@ class Reference:
         player = methods.player(self.method, touch=touch, **touch(self.hyper))
         return play(player, self.stream, self.steps, touch(self.lr)).x
 
+    def _lowered(self, run: int) -> Array:
+        try:
+            return self.played(_lowering(run, self.x.dtype))
+        except ValueError:  # a hyperparameter stands at the lower end of its range
+            return replace(self, hyper=_Exact(self.hyper)).played(_lowering(run, self.x.dtype))
+
     @cached_property
     def rounding(self) -> Array:
         """What rounding may do where nothing amplifies it: (steps, n), in units of x."""
@@ -64,8 +70,12 @@ class Reference:
     @cached_property
     def spread(self) -> Array:
         """SAFETY times what rounding was seen to do: (steps, n), in units of x."""
-        changes = [distance(self.played(_lowering(run, self.x.dtype)), self.x) for run in range(SPREAD_RUNS)]
+        changes = [distance(self._lowered(run), self.x) for run in range(SPREAD_RUNS)]
         return SAFETY * np.maximum.accumulate(np.max(changes, axis=0))
+
+
+class _Exact(dict[str, Any]):
+    """Hyperparameters that rounding leaves alone."""
 
 
 def unit_roundoff(dtype: Any) -> float:
@@ -101,6 +111,8 @@ def _lowering(run: int, dtype: Any) -> Callable[[Any], Any]:
         return itertools.cycle(np.asarray(1 - unit_roundoff(dtype) * draws.random((997, *shape)), dtype=dtype))
 
     def lowered(node: Any) -> Any:
+        if isinstance(node, _Exact):
+            return node
         if isinstance(node, float):
             return node * float(next(factors(())))
         if isinstance(node, np.ndarray) and node.dtype == dtype:

@@ -29,6 +29,13 @@ def test_every_method_that_asks_agrees_with_itself(name: str) -> None:
     assert notes == []
 
 
+def test_a_dialect_that_asks_for_more_than_its_method_s_spec_is_served_elsewhere() -> None:
+    sophia: Any = get("sophia")
+    found = check(bind(sophia, **sophia.DIALECTS["authors"]), "sophia", steps=5)
+    assert (found.outcome, found.dialect) == ("agrees", "authors"), str(found)
+    assert [stream["stream"] for stream in found.streams] == ["deep_linear"]
+
+
 def make_adahessian(
     unsquared: bool = False, correct: bool = True, probes: str = "adahessian probe", extra: int = 0
 ) -> Any:
@@ -110,7 +117,7 @@ def test_the_comparison_ends_where_rounding_rules() -> None:
 
 
 def test_served_batches_are_those_of_the_sum() -> None:
-    (arena, *_) = arenas(get("svrg"))
+    _, (arena, *_) = arenas(get("svrg"))
     seen = []
 
     def look(x: Any, f: Any, state: Any) -> Any:

@@ -223,3 +223,9 @@ def test_a_wrong_optimizer_is_found_at_the_step_where_it_parts(name: str) -> Non
     assert not comparison.agrees
     assert comparison.first is not None
     assert comparison.first.step == mutant.step
+
+
+def test_the_spread_is_measured_at_the_lower_end_of_a_range_too() -> None:
+    """RAdam's threshold must be at least 4, so that it cannot be lowered."""
+    comparison = compare(make_adam(), "radam", dialect="torch", steps=10, streams=("scales",))
+    assert not comparison.agrees
