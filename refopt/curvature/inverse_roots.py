@@ -10,6 +10,12 @@ Coupled Newton iteration, which keeps M_k = X_k^p A and drives it to I:
     T_k = ((p + 1) I - M_k) / p
     X_{k+1} = X_k T_k,    M_{k+1} = T_k^p M_k
 
+Accuracy: A is known to rounding only, which moves A^{-1/p} by eps kappa / p of its norm, kappa = lambda_max /
+lambda_min. Both ways come as near, for every p: measured on d <= 256 and kappa <= 1 / eps, relative errors within
+eps (30 + kappa / p) by eigendecomposition, eps (10 d + kappa / p) by the iteration. So a root to 1e-10 needs kappa / p
+below 4e5 in double precision; in single precision kappa = 1e6 leaves errors of 1e-2 / p or more and from kappa = 1e7 on
+the small eigenvalues are noise, which damping above 1e-7 lambda_max covers. optax' iteration takes M^{2^round(log2 p)}
+for M^p: wrong for p = 3, 5, 6, 7.
 Source: R. Anil, V. Gupta, T. Koren, K. Regan, Y. Singer, arXiv 2002.09018 (2020); the iteration is that of
 C.-H. Guo and N. J. Higham, SIAM J. Matrix Anal. Appl. 28 (2006) 788-804.
 Cost: eigh about 9 d^3 flops; an iteration 2 (2 + log2 p) d^3; Cholesky with its inverse 2 d^3.
@@ -26,12 +32,12 @@ from refopt.status import Status, require
 _SQUARE = "A must be a square matrix"
 
 
-def inverse_pth_root(A: Array, p: int, *, ridge: float = 0.0) -> Array:
-    """Return (A + ridge lambda_max I)^{-1/p}, shape (d, d), of a symmetric positive semi-definite `A`.
+def inverse_pth_root(A: Array, p: int, *, damping: float = 0.0, ridge: float = 0.0) -> Array:
+    """Return (A + (damping + ridge lambda_max) I)^{-1/p}, shape (d, d), of a symmetric positive semi-definite `A`.
 
-    Eigenvalues that rounding made negative count as zero, and zero as the smallest normal number: without a
-    ridge the root of a singular matrix is large but finite. All nan if `A` is not finite. Raises ValueError
-    unless `A` is square, p >= 1 and ridge >= 0.
+    Eigenvalues that rounding made negative count as zero before they are damped, so that no rounding of a large `A`
+    hides the damping; and zero as the smallest normal number: without damping the root of a singular matrix is large
+    but finite. All nan if `A` is not finite. Raises ValueError unless `A` is square, p >= 1, damping and ridge >= 0.
 
     >>> import numpy as np
     >>> inverse_pth_root(np.diag([16.0, 81.0]), 4)
@@ -40,6 +46,7 @@ def inverse_pth_root(A: Array, p: int, *, ridge: float = 0.0) -> Array:
     """
     require(A.ndim == 2 and A.shape[0] == A.shape[1], _SQUARE, A.shape)
     require(p >= 1, "p must be at least 1", p)
+    require(damping >= 0, "damping must be at least 0", damping)
     require(ridge >= 0, "ridge must be at least 0", ridge)
     xp = namespace(A)
     try:
@@ -47,7 +54,7 @@ def inverse_pth_root(A: Array, p: int, *, ridge: float = 0.0) -> Array:
     except ValueError:  # LinAlgError: NumPy refuses what CuPy fills with nan
         return xp.full_like(A, math.nan)
     lam = xp.clip(lam, 0.0, None)
-    lam = xp.clip(lam + ridge * lam[-1], float(xp.finfo(A.dtype).smallest_normal), None)
+    lam = xp.clip(lam + damping + ridge * lam[-1], float(xp.finfo(A.dtype).smallest_normal), None)
     B = Q * lam ** (-0.5 / p)
     return B @ B.T
 
@@ -61,21 +68,24 @@ class Root(NamedTuple):
     status: Status
 
 
-def coupled_newton(A: Array, p: int, *, ridge: float = 0.0, tol: float | None = None, maxiter: int = 100) -> Root:
-    """Return (A + ridge |A|_F I)^{-1/p} of a symmetric positive definite `A` of shape (d, d), by products alone.
+def coupled_newton(
+    A: Array, p: int, *, damping: float = 0.0, ridge: float = 0.0, tol: float | None = None, maxiter: int = 100
+) -> Root:
+    """Return (A + (damping + ridge |A|_F) I)^{-1/p} of a symmetric positive definite `A` (d, d), by products alone.
 
     Iterates until no entry of M - I exceeds `tol` (10 d eps by default). Ends as CONVERGED, MAX_STEPS,
     STAGNATED (the error grows: `x` is the iterate before) or BREAKDOWN (`A` is zero or not finite). Raises
-    ValueError unless `A` is square, p >= 1 and ridge >= 0.
+    ValueError unless `A` is square, p >= 1, damping and ridge >= 0.
     """
     require(A.ndim == 2 and A.shape[0] == A.shape[1], _SQUARE, A.shape)
     require(p >= 1, "p must be at least 1", p)
+    require(damping >= 0, "damping must be at least 0", damping)
     require(ridge >= 0, "ridge must be at least 0", ridge)
     xp = namespace(A)
     d = A.shape[0]
     tol = 10.0 * d * float(xp.finfo(A.dtype).eps) if tol is None else tol
     eye = xp.eye(d, dtype=A.dtype, device=device(A))
-    M = A + ridge * xp.linalg.matrix_norm(A) * eye
+    M = A + (damping + ridge * xp.linalg.matrix_norm(A)) * eye
     norm_M = float(xp.linalg.matrix_norm(M))
     if not 0.0 < norm_M < math.inf:
         return Root(xp.full_like(A, math.nan), math.inf, 0, Status.BREAKDOWN)

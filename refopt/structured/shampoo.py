@@ -172,16 +172,14 @@ def blocks(name: str, shape: tuple[int, ...], block: int) -> Iterator[tuple[str,
 
 
 def inverse_root(L_i: Array, p: int, eps: float, ridge: float, roots: Roots) -> tuple[Array, float]:
-    """Return (L_i + eps I)^{-1/p} and the flops it took."""
-    d = L_i.shape[0]
-    A = L_i + eps * namespace(L_i).eye(d, dtype=L_i.dtype, device=device(L_i))
-    flops = 0.0
+    """Return (L_i + (eps + ridge lambda_max) I)^{-1/p} and the flops it took."""
+    d, flops = L_i.shape[0], 0.0
     if roots == "newton":
-        found = coupled_newton(A, p, ridge=ridge)
+        found = coupled_newton(L_i, p, damping=eps, ridge=ridge)
         flops = 2.0 * found.iterations * (2.0 + math.log2(p)) * d**3
         if found.error < 0.1:
             return found.x, flops
-    return inverse_pth_root(A, p, ridge=ridge), flops + 9.0 * d**3
+    return inverse_pth_root(L_i, p, damping=eps, ridge=ridge), flops + 9.0 * d**3
 
 
 def bound(graft: Graft) -> Bound:

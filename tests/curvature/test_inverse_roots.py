@@ -74,6 +74,58 @@ def test_the_ridge_is_relative():
     np.testing.assert_allclose(coupled_newton(A, 2, ridge=0.01).x, np.diag([4.04**-0.5, 0.04**-0.5]))
 
 
+def test_the_damping_is_absolute():
+    A = np.diag([4.0, 0.0])
+    for X in (inverse_pth_root(A, 2, damping=0.01), coupled_newton(A, 2, damping=0.01).x):
+        np.testing.assert_allclose(X, np.diag([4.01**-0.5, 0.01**-0.5]))
+
+
+@pytest.mark.parametrize("p", range(1, 9))
+@pytest.mark.parametrize("digits", [0, 2, 4])
+def test_the_root_is_known_to_1e_10_for_every_p(p, digits):
+    Q, lam = np.linalg.qr(np.random.default_rng(1).normal(size=(40, 40)))[0], np.logspace(-digits, 0, 40)
+    A, root = (Q * lam) @ Q.T, (Q * lam ** (-1 / p)) @ Q.T
+    for X in (inverse_pth_root((A + A.T) / 2, p), coupled_newton((A + A.T) / 2, p).x):
+        assert np.linalg.norm(X - root, 2) < 1e-10 * np.linalg.norm(root, 2)
+
+
+@pytest.mark.parametrize("p", range(1, 9))
+def test_a_ridge_gives_a_matrix_of_low_rank_a_root_known_to_1e_10(p):
+    V = np.linalg.qr(np.random.default_rng(2).normal(size=(30, 4)))[0]  # A = 100 V V^T has rank 4, exact root below
+    for solve, top in ((inverse_pth_root, 100.0), (lambda *a, **k: coupled_newton(*a, **k).x, 200.0)):  # |A|_F = 200
+        small, large = (1e-5 * top) ** (-1 / p), (100.0 + 1e-5 * top) ** (-1 / p)
+        root = small * (np.eye(30) - V @ V.T) + large * V @ V.T
+        X = solve(100.0 * V @ V.T, p, ridge=1e-5)
+        assert np.linalg.norm(X - root, 2) < 1e-10 * np.linalg.norm(root, 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("p", range(1, 9))
+@pytest.mark.parametrize("digits", [0, 3, 5])
+def test_errors_are_those_of_rounding_a(dtype, p, digits):
+    d, eps = 64, float(np.finfo(dtype).eps)
+    Q, lam = np.linalg.qr(np.random.default_rng(3).normal(size=(d, d)))[0], np.logspace(-digits, 0, d)
+    A, root = ((Q * lam) @ Q.T).astype(dtype), (Q * lam ** (-1 / p)) @ Q.T
+    for X, floor in ((inverse_pth_root(A, p), 30), (coupled_newton(A, p).x, 10 * d)):
+        assert np.linalg.norm(X - root, 2) < eps * (floor + 10**digits / p) * np.linalg.norm(root, 2)
+
+
+@pytest.mark.parametrize("p", [2, 4, 8])
+def test_rounding_of_a_large_matrix_does_not_hide_the_damping(p):
+    g = 1e3 * np.random.default_rng(4).normal(size=(20, 1)).astype("float32")
+    assert np.linalg.norm(inverse_pth_root(g @ g.T, p, damping=1e-4), 2) <= 1e-4 ** (-1 / p) * 1.001
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("p", range(1, 9))
+def test_optax_takes_another_power_where_p_is_none_of_two(p):
+    linear_algebra = pytest.importorskip("optax").matrix_inverse_pth_root
+    A = positive(6, digits=1)
+    theirs = np.asarray(linear_algebra(A.astype("float32"), p, ridge_epsilon=0.0)[0])
+    ours = coupled_newton(A, p).x
+    assert (np.abs(theirs - ours).max() < 1e-4) == (p in (1, 2, 4, 8))
+
+
 def test_singular_and_zero_matrices_have_large_but_finite_roots():
     for A in (np.zeros((3, 3)), np.diag([1.0, 0.0, 2.0]), np.diag([1.0, -1e-17, 2.0])):
         for p in (1, 2, 4):
@@ -111,3 +163,10 @@ def test_the_matrix_must_be_square(solve, shape):
 def test_root_must_be_positive(call):
     with pytest.raises(ValueError, match="p must be at least 1, got 0"):
         call()
+
+
+@pytest.mark.parametrize("solve", [inverse_pth_root, coupled_newton])
+@pytest.mark.parametrize("name", ["damping", "ridge"])
+def test_damping_must_not_be_negative(solve, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
+        solve(np.eye(2), 2, **{name: -1.0})
