@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from refopt.conformance import load
-from refopt.conformance.__main__ import main
 from refopt.conformance.dialects import LIBRARIES, PEERS, Peer
 from refopt.conformance.recording import KEPT
 from refopt.method import get, names
@@ -79,14 +78,3 @@ def test_recordings_stay_small_and_none_is_left_over() -> None:
     files = sorted(FIXTURES.iterdir())
     assert sum(file.stat().st_size for file in files) < 2e6
     assert {file.stem for file in files} == {peer.name for peer in PEERS}
-
-
-def test_table_falls_back_on_recordings(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("refopt.conformance.__main__.version", lambda library: "")
-    monkeypatch.setenv("COLUMNS", "240")
-    assert main(["sgd", "rprop", "--recordings", str(FIXTURES)]) == 0
-    out = capsys.readouterr().out
-    assert "(recorded)" in out
-    assert "differs, as known: each step is the one due a step before" in out
-    with pytest.raises(SystemExit):
-        main(["sgdd"])

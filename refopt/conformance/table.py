@@ -1,0 +1,288 @@
+"""The deviation table: installed torch, optax, keras and scipy beside the references, as a page made by running.
+
+agreements      every row of `dialects.PEERS`: the library's optimizer replayed beside the dialect named after it
+defaults        knobs that the libraries' dialects set differently
+claims          `deviations.CLAIMS`, each with its measured effect
+solvers         scipy's and torch's quasi-Newton solvers, and ours in their dialects, on Rosenbrock's function
+bugs            the scripts of examples/bugs, with what they print
+"""
+
+from __future__ import annotations
+
+import ast
+import datetime
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import problems
+from refopt import minimize
+from refopt.conformance.deviations import CLAIMS, NOTES
+from refopt.conformance.dialects import LIBRARIES, PEERS, Peer, version
+from refopt.conformance.recording import load
+from refopt.conformance.replay import Comparison, preset
+from refopt.conformance.streams import FLOAT32
+from refopt.method import get, keywords, names
+from refopt.status import nearest
+
+GTOL = 1e-5
+ROOT = Path(__file__).parents[2]
+RECORDINGS = ROOT / "tests" / "conformance" / "fixtures"
+BUGS = ROOT / "examples" / "bugs"
+
+
+class Agreement(NamedTuple):
+    """What the replay of one peer found."""
+
+    peer: Peer
+    source: str  # 'torch 2.13.0', or with '(recorded)'
+    comparison: Comparison
+
+    @property
+    def as_claimed(self) -> bool:
+        """Whether the two agree, or differ where a bug is known."""
+        return self.comparison.agrees is not bool(self.peer.bug)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row of a table, under `COLUMNS`."""
+        peer = self.peer
+        call = peer.call.removeprefix(f"{peer.library}.")
+        sizes = (_largest(self.comparison, dtype) for dtype in ("float64", "float32"))
+        return peer.method, self.source, call, peer.dialect or peer.library, *sizes, self._finding
+
+    @property
+    def _finding(self) -> str:
+        peer = self.peer
+        if peer.bug:
+            return "no longer differs" if self.comparison.agrees else f"differs, as known: {peer.bug}"
+        if self.comparison.agrees:
+            return f"agrees to {peer.rtol:.0e}: {peer.precision}" if peer.precision else "agrees"
+        return f"DIFFERS: {self.comparison.first}"
+
+
+COLUMNS = ("method", "library", "optimizer", "dialect", "float64 (allowed)", "float32 (allowed)", "finding")
+
+
+def agreements(
+    methods: Sequence[str] = (), libraries: Sequence[str] = (), recordings: Path = RECORDINGS
+) -> Iterator[Agreement]:
+    """Replay each peer of `methods` and `libraries`, all unless given; a recording where the library is missing.
+
+    Raises ValueError for a method or library without a row.
+    """
+    for peer in peers(methods, libraries):
+        file = recordings / f"{peer.name}.npz"
+        if installed := version(peer.library):
+            yield Agreement(peer, f"{peer.library} {installed}", peer.compare(peer.candidate()))
+        elif file.exists():
+            recording = load(file)
+            source = f"{peer.library} {recording.about['version']} (recorded)"
+            yield Agreement(peer, source, peer.compare(recording))
+
+
+def peers(methods: Sequence[str] = (), libraries: Sequence[str] = ()) -> list[Peer]:
+    """Return the rows of `PEERS` that are asked for. Raises ValueError for a method or library without one."""
+    known = {peer.method for peer in PEERS}
+    for what, asked, rows in (("method", methods, known), ("library", libraries, LIBRARIES)):
+        for name in asked:
+            if name not in rows:
+                raise ValueError(f"no row for the {what} {name!r}{nearest(name, rows)}")
+    return [p for p in PEERS if p.method in (methods or known) and p.library in (libraries or LIBRARIES)]
+
+
+def _largest(comparison: Comparison, dtype: str) -> str:
+    """Return the largest difference on the streams of a dtype beside what is allowed there, as text."""
+    found = [d for d in comparison.streams if (d.stream in FLOAT32) is (dtype == "float32")]
+    return max(((d.relative, f"{d.relative:.0e} ({d.tolerance:.0e})") for d in found), default=(0.0, ""))[1]
+
+
+# ---------------------------------------------------------------------------------------------------------- the parts
+
+
+def defaults() -> Iterator[tuple[str, ...]]:
+    """Yield method, knob and its value in each library, where two libraries have the method and differ in the knob."""
+    for name in names():
+        method = get(name)
+        known = {**keywords(method.init), **keywords(method.step)}
+        dialects = [library for library in LIBRARIES if library in method.DIALECTS]
+        for knob in known:
+            fallback = "required" if knob == "lr" else known[knob]
+            values = {library: preset(method, library).get(knob, fallback) for library in dialects}
+            if len(set(map(repr, values.values()))) > 1:
+                cells = (values.get(library, "") for library in LIBRARIES)
+                yield name, knob, *(f"{v:g}" if isinstance(v, float) else str(v) for v in cells)
+
+
+class Solver(NamedTuple):
+    """One whole solver from Rosenbrock's start."""
+
+    name: str
+    steps: int
+    gradients: int
+    value: float
+
+
+def solvers(n: int) -> Iterator[Solver]:
+    """Run the quasi-Newton solvers of scipy and torch, where installed, and ours in their dialects."""
+    problem = problems.get("rosenbrock", n=n)
+    for name, dialect in (("bfgs", "scipy"), ("lbfgs", "scipy"), ("nonlinear_cg", "scipy"), ("lbfgs", "torch")):
+        method = get(name)
+        result = minimize(problem, method, steps=1000, stop={"grad_norm": GTOL}, **preset(method, dialect))
+        yield Solver(f"refopt {name}, dialect {dialect}", result.steps, result.ledger.counts["grad"], result.value)
+    if version("scipy"):
+        for name in ("BFGS", "L-BFGS-B", "CG"):
+            yield _scipy(problem, name)
+    if version("torch"):
+        yield _torch(problem)
+
+
+def _scipy(problem: Any, name: str) -> Solver:
+    from scipy.optimize import minimize as scipy_minimize
+
+    result = scipy_minimize(
+        lambda x: (float(problem.objective.value(x)), problem.objective.grad(x)),
+        problem.x0,
+        jac=True,
+        method=name,
+        options={"gtol": GTOL, "maxiter": 1000},
+    )
+    return Solver(f"scipy {version('scipy')} {name}", int(result.nit), int(result.njev), float(result.fun))
+
+
+def _torch(problem: Any) -> Solver:
+    torch: Any = importlib.import_module("torch")
+    x = torch.nn.Parameter(torch.tensor(problem.x0))
+    lbfgs = torch.optim.LBFGS([x], max_iter=1000, tolerance_grad=GTOL, line_search_fn="strong_wolfe")
+    calls = 0
+
+    def closure() -> Any:
+        nonlocal calls
+        calls += 1
+        value, g = problem.objective.value_and_grad(x.detach().numpy())
+        x.grad = torch.tensor(g)
+        return torch.tensor(float(value))
+
+    lbfgs.step(closure)
+    value = float(problem.objective.value(x.detach().numpy()))
+    return Solver(f"torch {version('torch')} LBFGS, strong_wolfe", lbfgs.state[x]["n_iter"], calls, value)
+
+
+class Bug(NamedTuple):
+    """A script of `BUGS` and what it printed."""
+
+    name: str
+    about: str  # its docstring
+    code: str  # what follows it
+    library: str
+    printed: str  # "" where the library is missing
+
+
+def bugs(run: Callable[[Path], str] | None = None) -> Iterator[Bug]:
+    """Run each script in a process of its own."""
+    for path in sorted(BUGS.glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        about = ast.get_docstring(ast.parse(source)) or ""
+        library = path.name.partition("_")[0]
+        printed = (run or run_script)(path) if version(library) else ""
+        yield Bug(path.name, about, source.split('"""', 2)[2].strip(), library, printed)
+
+
+def run_script(path: Path) -> str:
+    """Return what a script prints; its last line is 'differs' or 'mended'. Raises CalledProcessError where it fails."""
+    command = [sys.executable, "-W", "ignore", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.strip()
+
+
+# ----------------------------------------------------------------------------------------------------------- the page
+
+
+def page(found: Sequence[Agreement]) -> str:
+    """Return the whole table as Markdown."""
+    today = datetime.date.today().isoformat()
+    installed = [f"{library} {version(library)}" for library in (*LIBRARIES, "scipy") if version(library)]
+    claims = [(claim, claim.measure()) for claim in CLAIMS]
+    return "\n".join(
+        [
+            "# Deviations",
+            "",
+            "Where implementations of the same optimizer agree, and where they differ. Made by running:",
+            f"`refopt conformance table --out docs/deviations.md`, {today}, {', '.join(installed) or 'no library'}.",
+            "",
+            "## Who agrees with which dialect",
+            "",
+            "Each library's optimizer, made with the options shown and all else at its defaults, replayed beside the",
+            "method's dialect for 200 steps of each stream. The numbers are the largest relative difference of x, and",
+            "in brackets what is allowed there.",
+            "",
+            *markdown(COLUMNS, [agreement.cells for agreement in found]),
+            "",
+            "## Defaults that differ",
+            "",
+            "`required`: the library has no default.",
+            "",
+            *markdown(("method", "knob", *LIBRARIES), defaults()),
+            "",
+            "## What differs, and by how much",
+            "",
+            "Two settings at the same learning rate on the same 40 gradients; the largest difference of the distance",
+            "moved, relative to it, among coordinates of small gradients (1e-9 to 1e-4) and of large ones (1e-3 to",
+            "1e2). 0 is below 1e-11.",
+            "",
+            *markdown(
+                ("row", "what", "left", "right", "small, step 1", "large, step 1", "small, step 40", "large, step 40"),
+                [
+                    (
+                        str(claim.row),
+                        claim.about + ("" if claim.holds(effect) else " **NO LONGER**"),
+                        f"{claim.left}",
+                        f"{claim.right}" + (f", stream {claim.stream}" if claim.stream != "scales" else ""),
+                        *map(_size, effect),
+                    )
+                    for claim, effect in claims
+                ],
+            ),
+            "",
+            *markdown(("row", "note"), [(str(row), note) for row, note in NOTES.items()]),
+            "",
+            "## Whole solvers",
+            "",
+            "Rosenbrock's function from (-1.2, 1, ...) until |g| <= 1e-5 in each library's norm, counted by it. Line",
+            "searches differ, so paths do.",
+            "",
+            *markdown(
+                ("n", "solver", "steps", "gradients", "f at the end"),
+                [
+                    (str(n), solver.name, str(solver.steps), str(solver.gradients), _size(solver.value))
+                    for n in (2, 10)
+                    for solver in solvers(n)
+                ],
+            ),
+            "",
+            "From n = 4 on the function has a second minimum, near (-1, 1, 1, ...); at n = 10 its value is 3.9866.",
+            "",
+            "## Live bugs",
+            "",
+            "Each in a script of its own, in `examples/bugs/`.",
+            *(line for bug in bugs() for line in _shown(bug)),
+            "",
+        ]
+    )
+
+
+def _shown(bug: Bug) -> list[str]:
+    printed = bug.printed or f"{bug.library} is not installed"
+    return ["", f"### {bug.name}", "", bug.about, "", "```python", bug.code, "```", "", "```text", printed, "```"]
+
+
+def markdown(columns: Sequence[str], rows: Any) -> list[str]:
+    """Return a Markdown table, line by line."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+
+
+def _size(size: float) -> str:
+    return "0" if abs(size) <= 1e-11 else f"{size:.1e}"
