@@ -60,6 +60,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "refopt.spectrum": OURS,
     "refopt.saddles": OURS,
     "refopt.conformance": OURS,
+    "refopt.lab": OURS,
     "refopt": ("refopt",),
     **dict.fromkeys(METHODS, FOUNDATIONS),
 }

@@ -46,7 +46,7 @@ TOLERANCE = 1e-6  # of the first height above the minimum
 def races(scale: Scale) -> list[Settings]:
     """Return one race a size; the condition numbers are its problems."""
     sizes, conditions, budget, tune = (
-        ((10, 1000, 100_000), (10, 10_000), "300ge", 6)
+        ((10, 1000, 100_000), (10, 10_000), "300ge", 4)
         if scale == "reduced"
         else ((10, 100, 1000, 10_000, 100_000, 1_000_000), (1, 100, 10_000, 1_000_000, 100_000_000), "1000ge", 12)
     )

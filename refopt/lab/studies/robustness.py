@@ -1,0 +1,190 @@
+"""Robustness to defaults: one setting per method, across the catalogue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from refopt import method as methods
+from refopt import page
+from refopt.lab.statistics import performance_profile, sign_test
+from refopt.lab.study import Findings, Rows, Scale
+from refopt.page import Rows as Table
+from refopt.race.answer import uses_curvature
+from refopt.race.plan import Plan, Settings
+from refopt.race.results import Raced
+
+NAME = "robustness"
+TITLE = "One setting for everything: who needs no tuning"
+QUESTION = "With its default settings, on how many problems does a method come down, and how far from the best?"
+
+PROBLEMS = (
+    "beale",
+    "rosenbrock:n=10",
+    "powell_singular",
+    "wood",
+    "helical_valley",
+    "trigonometric",
+    "penalty_1",
+    "brown_dennis",
+    "quadratic:condition=10000",
+    "saddle",
+    "styblinski_tang:n=10",
+    "logistic_breast_cancer",
+    "matrix_factorisation",
+    "deep_linear",
+)
+"""Sums of squares, valleys, bad scales, saddles, real data; on the full batch."""
+
+MORE = (
+    "biggs_exp6",
+    "box_3d",
+    "chebyquad",
+    "extended_rosenbrock:n=100",
+    "gaussian_fit",
+    "goldstein_price",
+    "gulf",
+    "himmelblau",
+    "monkey_saddle",
+    "octopus",
+    "penalty_2",
+    "powell_badly_scaled",
+    "six_hump_camel",
+    "softmax_digits",
+    "variably_dimensioned",
+    "watson",
+    "rosenbrock:n=100",
+    "mlp_digits",
+    "autoencoder_digits",
+)
+
+ACCURACY = 1e-3  # solved: f - f_best <= ACCURACY (f_0 - f_best), f_best the lowest that anybody reached
+RATIOS = (1, 1.5, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)
+
+
+def races(scale: Scale) -> list[Settings]:
+    """Return one race a problem: every method that has what it needs, as it comes."""
+    chosen, budget = (PROBLEMS, "200ge") if scale == "reduced" else ((*PROBLEMS, *MORE), "1000ge")
+    everyone = tuple(methods.names())
+    return [
+        Settings(problems=(problem,), methods=everyone, budget=budget, batch_size=10**9, seeds=1, tune=0)
+        for problem in chosen
+    ]
+
+
+def keep(race: Sequence[Raced], plan: Plan) -> Rows:
+    """Return, of every run, what it cost to come down to within the accuracy of the best."""
+    runs = {raced.entry.method: raced.reported["default"][0] for raced in race}
+    (problem,) = plan.problems
+    best = min(run.end for run in runs.values())
+    start = max(run.rows["value"][0] for run in runs.values() if run.rows)
+    goal = best + ACCURACY * (start - best)
+    return [
+        {
+            "problem": problem,
+            "n": plan.problems[problem].n,
+            "method": method,
+            "status": run.status,
+            "height": (run.end - best) / (start - best) if start > best else 0.0,
+            "gradient_equivalents": run.place_of("gradient_equivalents", goal),
+            "seconds": run.place_of("seconds", goal),
+        }
+        for method, run in runs.items()
+    ]
+
+
+def findings(rows: Rows) -> Findings:
+    """Return the performance profiles, and who solves what share of the problems."""
+    profiles = {axis: performance_profile(_costs(rows, axis), RATIOS) for axis in ("gradient_equivalents", "seconds")}
+    lost = _lost(rows)
+    order = sorted(profiles["seconds"], key=lambda m: (-profiles["seconds"][m][-1], -sum(profiles["seconds"][m])))
+    problems = len({row["problem"] for row in rows})
+    table = Table(
+        ("method", "solved", "within 5 x the best, by cost", "by seconds", "fastest", "lost"),
+        [
+            [
+                m,
+                f"{profiles['seconds'][m][-1]:.0%}",
+                f"{profiles['gradient_equivalents'][m][RATIOS.index(5)]:.0%}",
+                f"{profiles['seconds'][m][RATIOS.index(5)]:.0%}",
+                f"{profiles['seconds'][m][0]:.0%}",
+                str(lost[m]),
+            ]
+            for m in order
+        ],
+    )
+    solved = {m: profiles["seconds"][m][-1] for m in order}
+    curved = [m for m in order if uses_curvature(m)]
+    plain = [m for m in order if not uses_curvature(m)]
+    said = [
+        f"{problems} problems, {len(order)} methods, each with its defaults. Solved means within {ACCURACY:g} of the "
+        f"descent to the lowest value that anybody reached; a problem whose parts a method needs and that lacks them "
+        f"counts as not solved.",
+        f"The most robust: {', '.join(f'{m} ({solved[m]:.0%})' for m in order[:5])}.",
+    ]
+    if curved and plain:
+        said.append(
+            f"Of those that use curvature the median method solves {np.median([solved[m] for m in curved]):.0%}; of "
+            f"those that use gradients alone {np.median([solved[m] for m in plain]):.0%}. {_duel(rows, curved, plain)}"
+        )
+    return Findings(said, [table], lambda: _draw(profiles, order, solved))
+
+
+def _costs(rows: Rows, axis: str) -> dict[str, list[float]]:
+    """Return each method's cost on every problem, in one order; inf where it could not take part."""
+    problems = sorted({row["problem"] for row in rows})
+    cost = {(row["method"], row["problem"]): max(row[axis], 1e-9) for row in rows}
+    return {m: [cost.get((m, p), math.inf) for p in problems] for m in dict.fromkeys(row["method"] for row in rows)}
+
+
+def _lost(rows: Rows) -> dict[str, int]:
+    """Return on how many problems each method ended without a finite value."""
+    lost = dict.fromkeys((row["method"] for row in rows), 0)
+    for row in rows:
+        lost[row["method"]] += not math.isfinite(row["height"])
+    return lost
+
+
+def _duel(rows: Rows, curved: Sequence[str], plain: Sequence[str]) -> str:
+    """Compare, problem by problem, the best of either kind by the seconds that it took."""
+    costs = _costs(rows, "seconds")
+    first, second = (
+        [min(costs[m][p] for m in group) for p in range(len(next(iter(costs.values()))))] for group in (curved, plain)
+    )
+    wins = sum(a < b for a, b in zip(first, second, strict=True))
+    losses = sum(a > b for a, b in zip(first, second, strict=True))
+    return (
+        f"Problem by problem, the fastest that uses curvature beats the fastest that does not on {wins}, and is beaten "
+        f"on {losses} (two-sided sign test p = {sign_test(first, second):.2g})."
+    )
+
+
+def _draw(profiles: dict[str, dict[str, list[float]]], order: Sequence[str], solved: dict[str, float]) -> Any:
+    figure = page.figure(13, 6)
+    shown = order[: len(page.COLOURS)]
+    for panel, (axis, word) in zip(
+        figure.subplots(1, 2, sharey=True),
+        (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds")),
+        strict=True,
+    ):
+        for m in order:
+            panel.step(RATIOS, profiles[axis][m], where="post", color=page.FAINT, linewidth=0.7)
+        for m, colour, marker in zip(shown, page.COLOURS, "osv^DXP*<", strict=False):
+            panel.step(
+                RATIOS,
+                profiles[axis][m],
+                where="post",
+                color=colour,
+                marker=marker,
+                markersize=4,
+                label=m,
+                linewidth=1.6,
+            )
+        panel.set_xscale("log")
+        page.dress(panel, f"Share of problems solved within a multiple of the best, by {word}")
+        panel.set_xlabel("multiple of the best method's cost")
+    panel.legend(frameon=False, fontsize=9)
+    return figure

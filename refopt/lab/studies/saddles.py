@@ -1,0 +1,183 @@
+"""Saddles: strict and degenerate, shallow and steep, one and many, exact and with noise; who is caught, who leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from refopt import page
+from refopt.lab.study import Findings, Rows, Scale
+from refopt.page import Rows as Table
+from refopt.race.answer import uses_curvature
+from refopt.race.plan import Plan, Settings
+from refopt.race.results import Raced
+
+NAME = "saddles"
+TITLE = "The third obstacle: saddles"
+QUESTION = (
+    "Beside a saddle the gradient is small and the Hessian indefinite: Newton's step leads into it. Who is caught, who "
+    "leaves, and after what cost; and does noise help?"
+)
+
+METHODS = (
+    "sgd",
+    "nesterov",
+    "adam",
+    "perturbed_gd",
+    "barzilai_borwein",
+    "parabola",
+    "ogr_full",
+    "ogr_subspace",
+    "lbfgs",
+    "sr1",
+    "adahessian",
+    "newton",
+    "gauss_newton",
+    "newton_cg",
+    "trust_region",
+    "trust_region_exact",
+    "cubic",
+    "newton_mr",
+    "saddle_free",
+    "saddle_free_krylov",
+    "negative_curvature_descent",
+)
+
+CASES = {
+    "strict": "saddle:steepness=0.1,distance=0.001",
+    "strict, shallow": "saddle:steepness=0.01,distance=0.001",
+    "strict, index 5": "saddle:index=5,steepness=0.1,distance=0.001",
+    "strict, very near": "saddle:steepness=0.1,distance=1e-8",
+    "strict, exactly on the ridge": "saddle:steepness=0.1,distance=0.0",
+    "degenerate": "degenerate_saddle",
+    "monkey": "monkey_saddle",
+    "staircase of factorisation": "matrix_factorisation",
+    "octopus": "octopus",
+}
+NOISY = {
+    "strict, noise 0.01": "noisy:of=saddle,scale=0.01",
+    "strict, noise 0.1": "noisy:of=saddle,scale=0.1",
+    "octopus, noise 0.01": "noisy:of=octopus,scale=0.01",
+}
+
+
+def races(scale: Scale) -> list[Settings]:
+    """Return one race without noise and one with: default settings, as nobody tunes for a saddle."""
+    seeds, budget = (2, "300ge") if scale == "reduced" else (20, "3000ge")
+    return [
+        Settings(problems=tuple(cases.values()), methods=METHODS, budget=budget, batch_size=1, seeds=seeds, tune=0)
+        for cases in (CASES, NOISY)
+    ]
+
+
+def keep(race: Sequence[Raced], plan: Plan) -> Rows:
+    """Return, of every run, when it came half-way from the lowest saddle down to the minimum."""
+    label = {text: name for name, text in {**CASES, **NOISY}.items()}
+    rows = []
+    for raced in race:
+        problem = plan.problems[raced.entry.problem]
+        least = problem.minimum or 0.0
+        lowest = min(point.value for point in problem.stationary_points if point.value > least)
+        below = 0.5 * (lowest + least)
+        rows += [
+            {
+                "case": label[raced.entry.problem],
+                "method": raced.entry.method,
+                "seed": outcome.run.seed,
+                "status": outcome.status,
+                "gradient_equivalents": outcome.place_of("gradient_equivalents", below),
+                "steps": outcome.place_of("k", below),
+                "seconds": outcome.place_of("seconds", below),
+                "end": (outcome.end - least) / (lowest - least),
+                "grad_norm": outcome.rows["grad_norm"][-1] if outcome.rows else math.nan,
+            }
+            for outcome in raced.reported["default"]
+        ]
+    return rows
+
+
+def findings(rows: Rows) -> Findings:
+    """Return who left every saddle, after how many gradient equivalents, and how often."""
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    methods = [m for m in METHODS if any(row["method"] == m for row in rows)]
+    order = sorted(methods, key=lambda m: (-sum(_chance(rows, m, c) for c in cases), _time(rows, m, cases[0])))
+    table = Table(
+        ("method", *cases),
+        [[m, *(_cell(rows, m, case) for case in cases)] for m in order],
+    )
+    said = [_said(rows, case, methods) for case in cases]
+    everywhere = [
+        m for m in order if all(_chance(rows, m, c) == 1.0 for c in cases if c in CASES and _took(rows, m, c))
+    ]
+    said.append(
+        "Left every saddle without noise, where they could take part: "
+        f"{', '.join(everywhere) if everywhere else 'nobody'}."
+    )
+    return Findings(said, [table], lambda: _draw(rows, cases, order))
+
+
+def _here(rows: Rows, method: str, case: str) -> list[Any]:
+    return [row for row in rows if row["method"] == method and row["case"] == case]
+
+
+def _took(rows: Rows, method: str, case: str) -> bool:
+    return bool(_here(rows, method, case))
+
+
+def _chance(rows: Rows, method: str, case: str) -> float:
+    """Return the share of runs that left; 0 where the method could not take part."""
+    here = _here(rows, method, case)
+    return float(np.mean([row["gradient_equivalents"] < math.inf for row in here])) if here else 0.0
+
+
+def _time(rows: Rows, method: str, case: str) -> float:
+    """Return the median cost of leaving; inf where most runs did not."""
+    here = _here(rows, method, case)
+    return median(row["gradient_equivalents"] for row in here) if here else math.inf
+
+
+def _cell(rows: Rows, method: str, case: str) -> str:
+    here = _here(rows, method, case)
+    if not here:
+        return "cannot take part"
+    chance = _chance(rows, method, case)
+    if chance == 0.0:
+        lost = all(not math.isfinite(row["end"]) for row in here)
+        return "lost" if lost else "caught"
+    times = [row["gradient_equivalents"] for row in here if row["gradient_equivalents"] < math.inf]
+    return f"{median(times):.3g}" + (f" ({chance:.0%})" if chance < 1.0 else "")
+
+
+def _said(rows: Rows, case: str, methods: Sequence[str]) -> str:
+    took = [m for m in methods if _took(rows, m, case)]
+    told = []
+    for curved, kind in ((True, "use curvature"), (False, "use gradients alone")):
+        group = [m for m in took if uses_curvature(m) is curved]
+        left = [m for m in group if _chance(rows, m, case) > 0.5]
+        first = min(left, key=lambda m: _time(rows, m, case), default=None)
+        sooner = f", {first} first after {_time(rows, first, case):.3g} gradient equivalents" if first else ""
+        told.append(f"of {len(group)} that {kind}, {len(left)} left{sooner}")
+    return f"{case[0].upper()}{case[1:]}: {'; '.join(told)}."
+
+
+def _draw(rows: Rows, cases: Sequence[str], order: Sequence[str]) -> Any:
+    figure = page.figure(1.15 * len(cases) + 3, 0.34 * len(order) + 2.2)
+    axes = figure.subplots()
+    times = np.array([[_time(rows, m, c) for c in cases] for m in order])
+    shown = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    picture = axes.imshow(shown, aspect="auto", cmap="cividis_r")
+    for i, m in enumerate(order):
+        for j, case in enumerate(cases):
+            word = _cell(rows, m, case).replace("cannot take part", "-")
+            dark = np.isfinite(shown[i, j]) and shown[i, j] > 0.6 * np.nanmax(shown)
+            axes.text(j, i, word, ha="center", va="center", fontsize=7, color="white" if dark else page.INK)
+    axes.set_yticks(range(len(order)), order, fontsize=8)
+    axes.set_xticks(range(len(cases)), cases, fontsize=8, rotation=30, ha="right")
+    page.dress(axes, "Gradient equivalents to leave the saddle behind (median)")
+    axes.grid(visible=False)
+    figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
+    return figure
