@@ -79,6 +79,7 @@ def diagnose(
     dialect: str | None = None,
     streams: Sequence[str | Stream] = catalogue.NAMES,
     steps: int = 200,
+    rtol: float = 0.0,
     **hyper: Any,
 ) -> Diagnosis:
     """Explain how `candidate` differs from `method`; the arguments and errors are those of `compare`.
@@ -98,14 +99,15 @@ def diagnose(
     chosen = [catalogue.get(s) if isinstance(s, str) else s for s in streams]
     paths, lifecycle = _observed(candidate, chosen, steps, hyper["lr"])
     recording = Recording({name: path._replace(write=None) for name, path in paths.items()}, {})
-    comparison = compare(recording, module, streams=chosen, steps=steps, **hyper)
+    comparison = compare(recording, module, streams=chosen, steps=steps, rtol=rtol, **hyper)
     if comparison.first is None:
         return Diagnosis(module.SPEC.title, lifecycle, True, comparison)
     if NOT_RESET in lifecycle:
-        first = compare(recording, module, streams=chosen[:1], steps=steps, **hyper)
+        first = compare(recording, module, streams=chosen[:1], steps=steps, rtol=rtol, **hyper)
         return Diagnosis(module.SPEC.title, lifecycle, first.agrees, comparison)
     replayed = {d.stream for d in comparison.streams}
-    search = _Search(module, hyper, [s for s in chosen if s.name in replayed], recording.paths, steps, comparison.first)
+    replayable = [s for s in chosen if s.name in replayed]
+    search = _Search(module, hyper, replayable, recording.paths, steps, rtol, comparison.first)
     tried = 0
     for explanations in search.levels():
         found: list[tuple[tuple[str, ...], Comparison]] = []
@@ -149,6 +151,7 @@ class _Search:
     streams: Sequence[Stream]
     paths: Mapping[str, Path]
     steps: int
+    rtol: float
     first: Difference  # between the two as they are
 
     def levels(self) -> Iterator[Iterable[tuple[Change, ...]]]:
@@ -199,11 +202,11 @@ class _Search:
     def _trace(self, method: Any, hyper: Mapping[str, Any], stream: Stream, loosely: bool = False) -> Trace:
         options = dict(hyper)
         reference = Reference(method, options, options.pop("lr"), stream, self.steps)
-        rtol = 0.0
+        rtol = self.rtol
         if loosely:
             sizes = np.maximum.accumulate(np.abs(reference.x))
             ulps = np.nanmax(reference.rounding[sizes > 0] / sizes[sizes > 0], initial=0.0)
-            rtol = float(ulps) * unit_roundoff(np.float32) / unit_roundoff(reference.x.dtype)
+            rtol += float(ulps) * unit_roundoff(np.float32) / unit_roundoff(reference.x.dtype)
         return trace(self.paths[stream.name], reference, rtol)
 
     # ------------------------------------------------------------------------------------ a hyperparameter, fitted

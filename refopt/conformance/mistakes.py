@@ -334,9 +334,30 @@ def rprop_forgives_nothing(call: Call) -> tuple[Array, Any]:
     return call.x - state.delta * np.sign(g), state._replace(p=g)
 
 
+def exponents(p: int) -> Rule:
+    """Return the rule that takes the same roots for parts of every order."""
+    return lambda call: call(p=p)
+
+
+def shampoo_half_p(call: Call) -> tuple[Array, Any]:
+    """Take the roots of p = k, the order of the part, in place of 2 k."""
+    layout = call.hyper["layout"]
+    of_order = {k: call(p=k) for k in {len(shape) for shape in layout.shapes.values()}}
+    of_part = {name: of_order[len(shape)] for name, shape in layout.shapes.items()}
+    x = layout.join({name: layout.split(x)[name] for name, (x, _) in of_part.items()})
+    m = layout.join({name: layout.split(state.m)[name] for name, (_, state) in of_part.items()})
+    _, state = next(iter(of_order.values()))
+    P = {key: of_part[key.split("/")[0]][1].P[key] for key in state.P}
+    return x, state._replace(m=m, P=P)
+
+
 OWN: dict[str, dict[str, Rule]] = {
     "lion": {"the mean updated before the sign": lion_mean_first},
     "rprop": {"the step taken where the sign turned": rprop_forgives_nothing},
+    "shampoo": {
+        "exponents -1 / k in place of -1 / (2 k)": shampoo_half_p,
+        **{f"exponents -1 / {p} for every part": exponents(p) for p in (1, 2, 3, 4)},
+    },
 }
 
 

@@ -13,6 +13,7 @@ from refopt.conformance.diagnosis import diagnose
 from refopt.conformance.streams import NAMES
 from refopt.conformance.streams import get as stream
 from tests.conformance.mutants import MUTANTS
+from tests.conformance.mutants.matrices import EIGH, RIGHT
 from tests.first_order.by_hand import RULES
 
 FEW = ("scales", "zeros", "schedule", "decay", "quadratic", "scales_float32")  # the slow test takes all streams
@@ -21,8 +22,9 @@ REPLAYED = [name for name in NAMES if stream(name).lr is None and not name.start
 
 def check(name: str, **options: Any) -> None:
     mutant = MUTANTS[name]
-    assert not compare(mutant.update, mutant.method, **mutant.options, **options).agrees
-    found = diagnose(mutant.update, mutant.method, **mutant.options, **options)
+    options = {**options, **mutant.options}
+    assert not compare(mutant.update, mutant.method, **options).agrees
+    found = diagnose(mutant.update, mutant.method, **options)
     if mutant.causes:
         assert set(mutant.causes) in map(set, (found.causes, *found.ties)), str(found)
     else:
@@ -61,3 +63,8 @@ def test_a_right_rule_by_hand_raises_no_alarm(name: str, dialect: str, switches:
     assert found.comparison.agrees, str(found.comparison)
     assert found.explains
     assert found.causes == ()
+
+
+def test_a_right_shampoo_by_hand_raises_no_alarm() -> None:
+    comparison = compare(RIGHT, "shampoo", steps=60, **EIGH)
+    assert comparison.agrees, str(comparison)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.conformance.mutants import adam, adaptive, momentum, signs
+from tests.conformance.mutants import adam, adaptive, matrices, momentum, signs
 from tests.conformance.mutants.mutant import Mutant
 
-MUTANTS: dict[str, Mutant] = {**momentum.MUTANTS, **adaptive.MUTANTS, **adam.MUTANTS, **signs.MUTANTS}
+MUTANTS: dict[str, Mutant] = {
+    **momentum.MUTANTS,
+    **adaptive.MUTANTS,
+    **adam.MUTANTS,
+    **signs.MUTANTS,
+    **matrices.MUTANTS,
+}
