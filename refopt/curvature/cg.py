@@ -8,7 +8,8 @@ r"""Conjugate gradients (Hestenes & Stiefel, 1952), preconditioned, for A x = b 
     beta_k  = r_{k+1}^T z_{k+1} / r_k^T z_k
     p_{k+1} = z_{k+1} + beta_k p_k
 
-In exact arithmetic it ends after as many steps as A has distinct eigenvalues with a component in r_0.
+In exact arithmetic it ends after as many steps as A has distinct eigenvalues with a component in r_0. The model
+phi(x) = 1/2 x^T A x - b^T x, whose minimum is the solution, falls at step k by alpha_k r_k^T z_k / 2.
 
 Negative curvature. p^T A p is known to about eps |A| |p|^2, so curvature counts as negative, and ends the
 solve, when p^T A p <= eps |A| |p|^2. |A| is estimated by the largest |p^T A p| / |p|^2 met, a lower bound.
@@ -44,6 +45,7 @@ class CG(NamedTuple):
     status: Status
     direction: Array | None = None  # (n,) the p at which curvature was not positive
     curvature: float | None = None  # p^T A p / p^T p there
+    model_decrease: float = 0.0  # phi(x_0) - phi(x)
 
 
 def cg(
@@ -92,19 +94,20 @@ def cg(
     r = r / unit  # r, z, p are carried in this unit: their squares then neither overflow nor vanish in float32
     z = r if preconditioner is None else preconditioner(r)
     p, rz = z, float(r @ z)
-    norm_A, checked = 0.0, math.inf
+    norm_A, checked, fell = 0.0, math.inf, 0.0
     for _ in range(10 * b.shape[0] if maxiter is None else maxiter):
         Ap = mv(p)
         products += 1
         pAp, pp = float(p @ Ap), float(p @ p)
         if not (math.isfinite(pAp) and rz > 0.0 and pp > 0.0):
-            return CG(x, residual_norm, products, Status.BREAKDOWN)
+            return CG(x, residual_norm, products, Status.BREAKDOWN, model_decrease=fell)
         norm_A = max(norm_A, abs(pAp) / pp)
         if pAp <= eps * norm_A * pp:
-            return CG(x, residual_norm, products, Status.NEGATIVE_CURVATURE, p, pAp / pp)
+            return CG(x, residual_norm, products, Status.NEGATIVE_CURVATURE, p, pAp / pp, fell)
 
         alpha = rz / pAp
         x = x + (unit * alpha) * p
+        fell += 0.5 * unit * unit * alpha * rz
         r = r - alpha * Ap
         z = r if preconditioner is None else preconditioner(r)
         rz, previous = float(r @ z), rz
@@ -112,19 +115,19 @@ def cg(
         beta = rz / previous
         if residual_norm <= max(tol, eps * norm_b):
             if eps * norm_A * norm(x) < tol:
-                return CG(x, residual_norm, products, Status.CONVERGED)
+                return CG(x, residual_norm, products, Status.CONVERGED, model_decrease=fell)
             r = b - mv(x)
             products += 1
             residual_norm = norm(r)
             if residual_norm <= tol:
-                return CG(x, residual_norm, products, Status.CONVERGED)
+                return CG(x, residual_norm, products, Status.CONVERGED, model_decrease=fell)
             if not residual_norm < 0.5 * checked:
-                return CG(x, residual_norm, products, Status.STAGNATED)
+                return CG(x, residual_norm, products, Status.STAGNATED, model_decrease=fell)
             unit = checked = residual_norm
             r = r / unit
             z = r if preconditioner is None else preconditioner(r)
             rz, beta = float(r @ z), 0.0
         if callback is not None and callback(x, unit * r):
-            return CG(x, residual_norm, products, Status.CALLBACK)
+            return CG(x, residual_norm, products, Status.CALLBACK, model_decrease=fell)
         p = z + beta * p
-    return CG(x, residual_norm, products, Status.MAX_STEPS)
+    return CG(x, residual_norm, products, Status.MAX_STEPS, model_decrease=fell)
