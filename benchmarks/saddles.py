@@ -67,7 +67,7 @@ def page(surveys: Mapping[str, Mapping[str, str]], points: Mapping[str, str], bu
     lines += [f"| {name} | {kinds} |" for name, kinds in points.items()]
     lines += ["", "## The outcomes\n"]
     for folder, title in FOLDERS.items():
-        members = [name for name in method.names() if method.folder_of(name) == folder]
+        members = [name for name in next(iter(surveys.values())) if method.folder_of(name) == folder]
         taking = [name for name in members if any(set(letters[name]) != {"-"} for letters in surveys.values())]
         lines += [f"### {title}\n"]
         if taking:
@@ -91,11 +91,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     warnings.simplefilter("ignore")  # of trial points far off
-    surveys, points = {}, {}
+    names, surveys, points = method.names(), {}, {}
     for problem in known():
         if arguments.problems is None or problem.name in arguments.problems:
             print(problem.name, file=sys.stderr, flush=True)
-            surveys[problem.name] = survey(problem, method.names(), budget=arguments.budget)
+            surveys[problem.name] = survey(problem, names, budget=arguments.budget)
             kinds = (f"{point.index}{'d' * point.degenerate}" for point in known_saddles(problem))
             points[problem.name] = ", ".join(kinds)
     arguments.out.write_text(page(surveys, points, arguments.budget))

@@ -113,9 +113,12 @@ def race(
     number: int = 0,
     distance: float = 1e-3,
     budget: str = "200ge",
+    until_left: bool = False,
     seed: int = 0,
 ) -> Race:
     """Race the methods `names` from the neighbourhood of the saddle `number` of `problem`.
+
+    A method runs on after it left, to the end of the budget, unless `until_left`.
 
     Raises ValueError for a problem without a known saddle or of more than 1000 parameters, a distance or a budget that
     is not positive, and where no method can take part; ValueError or TypeError for a method that is none.
@@ -136,7 +139,7 @@ def race(
     departures, absent = [], []
     for name, method in found.items():
         try:
-            departures.append(_run(name, method, watched, x0, spent, seed))
+            departures.append(_run(name, method, watched, x0, spent, until_left, seed))
         except MissingPart as missing:
             absent.append((name, str(missing)))
     if not departures:
@@ -152,7 +155,7 @@ def survey(problem: Problem, names: Sequence[str], *, budget: str = "200ge", see
     """
     outcomes = dict.fromkeys(names, "")
     for number in range(len(known_saddles(problem))):
-        found = race(problem, names, number=number, budget=budget, seed=seed)
+        found = race(problem, names, number=number, budget=budget, until_left=True, seed=seed)
         letters = {d.method: LETTERS.get(d.outcome, "!") for d in found.departures}
         outcomes = {name: so_far + letters.get(name, "-") for name, so_far in outcomes.items()}
     return outcomes
@@ -175,12 +178,14 @@ class _Watched(NamedTuple):
         return float(self.problem.objective.value(x)) < self.saddle.value
 
 
-def _run(name: str, method: methods.Method, watched: _Watched, x0: Array, budget: Budget, seed: int) -> Departure:
+def _run(
+    name: str, method: methods.Method, watched: _Watched, x0: Array, budget: Budget, until_left: bool, seed: int
+) -> Departure:
     path: list[tuple[float, float, float, float]] = []
     left: tuple[int, float, np.ndarray[Any, Any]] | None = None
     solution = getattr(method, "solution", None) or (lambda x, state: x)
 
-    def watch(step: Step) -> None:
+    def watch(step: Step) -> bool:
         nonlocal left
         x = solution(step.x, step.state)
         d = watched.where(x)
@@ -188,6 +193,7 @@ def _run(name: str, method: methods.Method, watched: _Watched, x0: Array, budget
         path.append((step.ledger.gradient_equivalents, far, float(d[0]), float(d[-1])))
         if left is None and far >= watched.radius and watched.below(x):
             left = step.k, step.ledger.gradient_equivalents, d
+        return until_left and left is not None
 
     steps = int(10 * budget.amount) + 10 if budget.unit == "ge" else 10**9
     with np.errstate(all="ignore"):

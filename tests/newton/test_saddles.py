@@ -18,6 +18,7 @@ from tests.quadratic import quadratic
 LEAVE = [
     "newton",
     "newton_cg",
+    "newton_mr_npc",
     "trust_region",
     "trust_region_exact",
     "trust_region_lanczos",
@@ -127,7 +128,15 @@ def test_a_ridge_where_the_gradient_has_no_part_in_what_falls(name: str, leaves:
     assert result.value == pytest.approx(-0.25 if leaves else 0.0, abs=1e-6)
 
 
-CROSS = ["newton", "newton_cg", "trust_region_exact", "cubic", "cubic_lanczos", "negative_curvature_descent"]
+CROSS = [
+    "newton",
+    "newton_cg",
+    "newton_mr_npc",
+    "trust_region_exact",
+    "cubic",
+    "cubic_lanczos",
+    "negative_curvature_descent",
+]
 
 
 @pytest.mark.parametrize("name", CROSS)
