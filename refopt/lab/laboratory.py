@@ -19,6 +19,7 @@ from typing import Any
 from refopt import page
 from refopt.checkpoint import write_atomically
 from refopt.lab import study as studies
+from refopt.lab import verdict
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.race import contest
 from refopt.race.engine import Watch
@@ -33,7 +34,11 @@ def run(names: Sequence[str], scale: Scale, out: Path, workers: int, watch: Watc
     `out` holds a laboratory of another scale.
     """
     _claim(out, scale)
-    return {name: _run(name, scale, out, workers, watch) for name in names}
+    found = {name: _run(name, scale, out, workers, watch) for name in names}
+    command = f"refopt lab {'--full ' if scale == 'full' else ''}--out {out.as_posix()}"
+    told = verdict.write(found, {name: read(out / f"{name}.csv.gz") for name in names}, command)
+    write_atomically(out / "verdict.md", told.encode())
+    return found
 
 
 def _run(name: str, scale: Scale, out: Path, workers: int, watch: Watch) -> Findings:
