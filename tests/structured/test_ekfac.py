@@ -137,3 +137,12 @@ def test_draws_are_keyed_by_seed_and_step() -> None:
     states = [step(problem.objective, problem.x0, init(problem.x0, seed=seed))[1] for seed in (0, 0, 1)]
     np.testing.assert_array_equal(states[0].s["dense2"], states[1].s["dense2"])
     assert not np.allclose(states[0].s["dense2"], states[2].s["dense2"])
+
+
+def test_the_empirical_fisher_matrix_is_of_the_datas_targets() -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    f, x = problem.objective, problem.x0
+    for estimate, drawn in (("empirical", {}), ("sampled", {"seed": 0, "k": 0})):
+        _, state = ekfac.step(f, x, ekfac.init(x), estimate=estimate)
+        want = ekfac.second_moments(f.layers(x, **drawn)["dense2"], state.U_A["dense2"], state.U_G["dense2"])
+        np.testing.assert_allclose(state.s["dense2"], want)

@@ -237,7 +237,31 @@ def test_layers_must_cover_the_parameters() -> None:
         minimize(f, kfac, x0=np.ones(15), steps=1)
 
 
-def test_damping_follows_the_reduction_ratio() -> None:
+def test_the_model_is_that_of_the_exact_fisher_matrix_with_all_damping() -> None:
+    f, _, fisher = linear_network(40, 5, 3, seed=0)
+    init, step = bind(kfac, lam=2.0, l2=0.7)
+    x, state = np.ones(15), init(np.ones(15))
+    for _ in range(3):
+        new, state = step(f, x, state)
+        F, g, delta = fisher + 2.7 * np.eye(15), f.grad(x), new - x
+        assert state.info["M"] == pytest.approx(0.5 * float(delta @ F @ delta) + float(g @ delta))
+        x = new
+
+
+@pytest.mark.parametrize(("rho", "change"), [(0.9, 19 / 20), (0.5, 1.0), (0.1, 20 / 19), (-1.0, 20 / 19)])
+def test_damping_follows_the_reduction_ratio(rho: float, change: float) -> None:
+    f, _, _ = linear_network(40, 5, 3, seed=0)
+    init, step = bind(kfac, T1=1, lam=10.0)
+    x = np.ones(15)
+    M = step(f, x, init(x))[1].info["M"]
+    before = f.value(x)
+    f.value = lambda x: before + rho * M
+    _, state = step(f, x, init(x))
+    assert state.info["rho"] == pytest.approx(rho)
+    assert state.lam == pytest.approx(10.0 * change)
+
+
+def test_damping_waits_for_its_turn() -> None:
     f, _, _ = linear_network(40, 5, 3, seed=0)
     seen = []
     minimize(f, kfac, x0=np.ones(15), steps=5, lam=10.0, callback=lambda step: seen.append(step.state))
