@@ -10,11 +10,12 @@ model is its Gauss-Newton matrix exactly (J. Martens, JMLR 21, 2020).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backends import random
 from backends.arrays import Array, array_like, namespace
-from problems.networks.layers import logistic, softplus
+from problems.networks.layers import logistic, softmax, softplus
 from refopt.objective import MatVec
 
 
@@ -34,8 +35,15 @@ class Loss(Protocol):
         """Draw y (..., batch, d) from the model's own distribution, keyed by (seed, k)."""
 
 
+@dataclass(frozen=True)
 class SoftmaxCrossEntropy:
-    """loss = mean_i ( log sum_j exp z_ij - z_i,class ); the classes y are one-hot."""
+    """loss = mean_i ( log sum_j exp z_ij - z_i,class ); the classes y are one-hot.
+
+    `axes` are 2 for rows (batch, d), 3 for sequences (batch, T, d): the loss of an example is then the sum over its T
+    positions, minus the log-likelihood of the whole sequence.
+    """
+
+    axes: int = 2
 
     def value_and_grads(self, z: Array, y: Array) -> tuple[Any, Array]:
         xp = namespace(z, y)
@@ -43,7 +51,8 @@ class SoftmaxCrossEntropy:
         e = xp.exp(shifted)
         total = xp.sum(e, axis=-1, keepdims=True)
         losses = xp.log(total) - xp.sum(y * shifted, axis=-1, keepdims=True)
-        return xp.mean(losses, axis=(-2, -1)), e / total - y
+        own = xp.sum(losses, axis=tuple(range(1 - self.axes, 0)))  # each example's, (..., batch)
+        return xp.mean(own, axis=-1), e / total - y
 
     def hessians(self, z: Array) -> MatVec:
         xp = namespace(z)
@@ -104,13 +113,6 @@ class SquaredError:
 
     def sample_targets(self, z: Array, seed: int, k: int) -> Array:
         return z + random.normal(z.shape, seed=seed, k=k, purpose="model targets", like=z)
-
-
-def softmax(z: Array) -> Array:
-    """Return exp z_ij / sum_j exp z_ij along the last axis, without overflow."""
-    xp = namespace(z)
-    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
-    return e / xp.sum(e, axis=-1, keepdims=True)
 
 
 def one_hot(labels: Array, classes: int, like: Array) -> Array:

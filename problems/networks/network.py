@@ -18,7 +18,8 @@ from refopt.status import require
 def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, l2: float = 0.0) -> Objective:
     r"""Return f(x) = loss(net(x, inputs), targets) + l2/2 |x|^2 with all its parts.
 
-    `inputs` is (B, d_in), or (B, height, width, c), `targets` (B, d_out), and x (n,) as `Layout(net.shapes)` names it.
+    `inputs` is (B, d_in), (B, height, width, c) or whatever else the first layer takes, `targets` (B, d_out), or
+    (B, T, d_out) with a loss over T positions, and x (n,) as `Layout(net.shapes)` names it.
     With J_i the Jacobian of example i's outputs, d_i and C_i the gradient and the Hessian of its own loss there,
 
         grad = 1/B sum_i J_i^T d_i + l2 x
@@ -102,7 +103,8 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
             return gauss_newton(cache, loss.hessians(z))
         _, d = loss.value_and_grads(z, loss.sample_targets(z, seed, k))
         xp = namespace(d)
-        return gauss_newton(cache, lambda Jv: d * xp.sum(d * Jv, axis=-1, keepdims=True))
+        of_one = tuple(range(1 - d.ndim, 0))  # the axes of one example's outputs
+        return gauss_newton(cache, lambda Jv: d * xp.sum(d * Jv, axis=of_one, keepdims=True))
 
     def per_example_grads(x: Array) -> Array:
         xp = namespace(x, inputs)

@@ -81,6 +81,13 @@ def softplus(a: Array) -> Array:
     return xp.maximum(a, xp.zeros_like(a)) + xp.log1p(xp.exp(-xp.abs(a)))
 
 
+def softmax(a: Array) -> Array:
+    """Return exp a_j / sum_j exp a_j along the last axis, without overflow; an entry of -inf gives 0."""
+    xp = namespace(a)
+    e = xp.exp(a - xp.max(a, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
 def _logistic_slope(a: Array) -> Array:
     return logistic(a) * logistic(-a)
 
