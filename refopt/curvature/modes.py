@@ -17,8 +17,9 @@ from backends.arrays import Array, namespace
 
 def gram(G: Array, i: int) -> Array:
     """Return the products of the slices of `G` along mode `i` with each other, shape (d_i, d_i)."""
-    others = tuple(axis for axis in range(G.ndim) if axis != i)
-    return namespace(G).tensordot(G, G, axes=(others, others))
+    xp = namespace(G)
+    unfolded = xp.reshape(xp.moveaxis(G, i, 0), (G.shape[i], -1))
+    return unfolded @ unfolded.T  # seen as such, half of a product
 
 
 def mode_products(G: Array, M: Sequence[Array | None]) -> Array:
