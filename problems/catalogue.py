@@ -28,6 +28,7 @@ MODULES = (
     "networks.convnet",
     "networks.resnet",
     "networks.deep_linear",
+    "networks.char_lm",
 )
 
 _factories: dict[str, Callable[..., Problem]] = {}

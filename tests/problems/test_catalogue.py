@@ -24,6 +24,7 @@ NEEDED: dict[str, dict[str, object]] = {
     "autoencoder_mnist5k": {"hidden": (5, 3)},
     "autoencoder_curves": {"hidden": (5, 3), "examples": 50},
     "resnet_digits": {"depth": 4, "width": 8},
+    "char_lm": {"path": IRIS, "context": 4, "width": 4, "examples": 20},
     "conv_resnet_digits": {"depth": 4, "channels": 3, "activation": "gelu"},  # at relu's many kinks differences fail
 }
 
@@ -74,6 +75,7 @@ VARIANTS = [
     ("autoencoder_digits", {"hidden": (3,), "activation": "logistic", "l2": 0.1}),
     ("resnet_digits", {"init": "standard", "activation": "tanh"}),
     ("deep_linear", {"depth": 1}),
+    ("char_lm", {"blocks": 2, "heads": 1, "context": 1, "l2": 0.1}),
     ("deep_linear", {"hidden": 2, "singular_values": (1.0, 3.0, 2.0)}),
 ]
 every_variant = pytest.mark.parametrize(
@@ -349,6 +351,11 @@ def test_a_seed_changes_the_start(name):
         ("resnet_digits", {"depth": 7}, "depth must be even and at least 4, got 7"),
         ("resnet_digits", {"depth": 2}, "depth must be even and at least 4"),
         ("conv_resnet_digits", {"init": "fixpu"}, "unknown init 'fixpu'; did you mean 'fixup'"),
+        ("char_lm", {"context": 0}, "context must be at least 1"),
+        ("char_lm", {"examples": 3}, "examples must be at least 4"),
+        ("char_lm", {"width": 9, "heads": 2}, "width must be a positive multiple of heads = 2, got 9"),
+        ("char_lm", {"heads": 0}, "heads must be at least 1"),
+        ("char_lm", {"blocks": 0}, "blocks must be at least 1"),
         ("deep_linear", {"depth": 0}, "depth must be at least 1"),
         ("deep_linear", {"hidden": 0}, "hidden must be at least 1"),
         ("deep_linear", {"width": 4}, "singular_values must be 1 to width = 4 numbers"),

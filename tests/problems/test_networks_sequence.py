@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+import problems
 from backends import autodiff
+from backends.arrays import namespace
+from problems.networks.char_lm import transformer
 from problems.networks.layers import (
     ACTIVATIONS,
     Attention,
@@ -126,8 +129,6 @@ def naive_loss(targets: Any) -> Any:
 
 @every_net
 def test_value_gradient_and_products_are_those_of_the_tape(backend, net, X):
-    from backends.arrays import namespace
-
     objective, inputs, targets, x = given(backend, net, X)
     V = backend.array(directions(net))
     outputs, loss = naive_outputs(net, inputs, namespace(inputs)), naive_loss(targets)
@@ -150,8 +151,6 @@ def test_value_gradient_and_products_are_those_of_the_tape(backend, net, X):
 
 @every_net
 def test_per_example_gradients_are_those_of_the_tape_and_make_the_sampled_fisher_matrix(backend, net, X):
-    from backends.arrays import namespace
-
     objective, inputs, targets, x = given(backend, net, X)
     P = backend.numpy(objective.per_example_grads(x))
     for i in range(B):
@@ -345,3 +344,69 @@ def test_misuse_is_named():
         Attention(0)
     with pytest.raises(ValueError, match="eps must be positive"):
         LayerNorm(3, eps=0.0)
+
+
+# -------------------------------------------------------------------------------------------- the language model
+
+
+def text_file(tmp_path: Any, text: str) -> str:
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    return str(tmp_path / "text.txt")
+
+
+def small_model(path: str, **options: Any) -> problems.Problem:
+    return problems.get("char_lm", path=path, **{"context": 3, "width": 4, "examples": 4, **options})
+
+
+def test_windows_are_cut_from_the_text_and_every_fifth_is_kept_apart(tmp_path):
+    """Of the logits that are 0, each character costs log(codes) nats, and the model names the most frequent one."""
+    problem = small_model(text_file(tmp_path, "aab" * 5 + "a"))
+    parts = {**problem.layout.split(problem.x0), "dense1.W": np.zeros((4, 2)), "dense1.b": np.zeros(2)}
+    x = problem.layout.join(parts)
+    assert problem.objective.n_examples == 4
+    assert_allclose(problem.objective.value(x), 3 * math.log(2))
+    assert problem.test(x) == {"bits per character": pytest.approx(1.0), "error": pytest.approx(1 / 3)}
+    inputs = problem.objective.layers(x)["embedding1"].inputs  # [code, position], one-hot
+    assert np.array_equal(inputs[0], np.concatenate([np.eye(2)[[0, 0, 1]], np.eye(3)], axis=1))
+
+
+def test_a_model_of_the_text_alone_knows_what_always_comes_next(tmp_path):
+    """The table of pairs in the head: no attention, no norm, as all that they add is 0."""
+    problem = small_model(text_file(tmp_path, "abcd" * 20), width=4, examples=8)
+    parts = {name: 0.0 * part for name, part in problem.layout.split(problem.x0).items()}
+    parts["embedding1.E"], parts["layer_norm1.g"] = np.eye(4), np.ones(4)
+    parts["dense1.W"] = 20.0 * np.roll(np.eye(4), 1, axis=1)
+    x = problem.layout.join(parts)
+    assert problem.objective.value(x) < 1e-10
+    assert problem.test(x)["error"] == 0.0
+
+
+def test_rare_characters_share_a_code(tmp_path):
+    text = "".join(chr(0x4E00 + i) * (200 - i) for i in range(150))
+    problem = small_model(text_file(tmp_path, text))
+    assert problem.layout.shapes["embedding1.E"] == (128, 4)
+
+
+def test_the_model_is_causal():
+    net = transformer(codes=5, context=6, width=4, heads=2, blocks=2)
+    parts, codes = Layout(net.shapes).split(point(net)), np.array([[0, 1, 2, 3, 4, 0]])
+    later = np.array([[0, 1, 2, 1, 1, 1]])
+    z, moved = net.apply(parts, codes), net.apply(parts, later)
+    assert np.array_equal(z[:, :3, :], moved[:, :3, :])
+    assert np.all(z[:, 3:, :] != moved[:, 3:, :])
+
+
+def test_without_a_file_the_text_is_pythons_help():
+    problem = problems.get("char_lm", context=8, width=4, examples=8)
+    assert "pydoc_data.topics" in problem.title
+    assert (problem.objective.n_examples, problem.layout.shapes["embedding1.P"]) == (8, (8, 4))
+
+
+def test_a_text_that_will_not_do_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file .*nowhere.txt"):
+        small_model(str(tmp_path / "nowhere.txt"))
+    with pytest.raises(ValueError, match=r"path must name a text of at least 16 characters, five windows, got 15"):
+        small_model(text_file(tmp_path, "a" * 15))
+    (tmp_path / "latin.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin.txt must be text in UTF-8"):
+        small_model(str(tmp_path / "latin.txt"))
