@@ -5,7 +5,7 @@ r"""Hessian-free optimisation: truncated CG on a damped Gauss-Newton model (Mart
     M = (mean_i g_i .* g_i + lam)^exponent     g_i the gradients of T's examples
     p_0 = decay p_last                         or 0 where phi(p_0) > 0
     p_j: CG on A p = -g from p_0, preconditioned by M, until, with k = max(10, j / 10),
-         j > k,  phi(p_j) < 0  and  phi(p_{j-k}) - phi(p_j) < k eps |phi(p_j)|
+         j > k,  phi(p_j) < 0  and  phi(p_{j-k}) - phi(p_j) < k eps |phi(p_j)|,   or it has solved
     p: the last p_j of those at j = ceil(1.3^i), and on to the ones before it for as long as f_T(x + p_j) falls
     rho = (f_T(x + p) - f_T(x)) / phi(p)
     lam = 3/2 lam where rho < 1/4, 2/3 lam where rho > 3/4

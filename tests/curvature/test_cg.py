@@ -108,6 +108,15 @@ def test_the_quadratic_model_falls_and_the_iterates_grow():
     assert np.all(np.diff(np.linalg.norm(xs, axis=1)) > 0)
 
 
+@given(maxiter=st.integers(1, 12), preconditioned=st.booleans(), seed=st.integers(0, 10_000))
+def test_the_models_decrease_is_told(maxiter, preconditioned, seed):
+    A, b, x0 = symmetric(np.logspace(-1, 1, 9), seed), vector(9, seed), vector(9, seed + 1)
+    M_inverse = (lambda r: r / np.diag(A)) if preconditioned else None
+    found = cg(lambda v: A @ v, b, x0=x0, maxiter=maxiter, preconditioner=M_inverse)
+    model = [0.5 * x @ A @ x - b @ x for x in (x0, found.x)]
+    assert found.model_decrease == pytest.approx(model[0] - model[1])
+
+
 def test_energy_error_obeys_the_chebyshev_bound():
     A, b = symmetric(np.linspace(1, 50, 40)), vector(40)
     solution = np.linalg.solve(A, b)
