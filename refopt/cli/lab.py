@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from refopt.cli.console import add_row, complain, misuse, new_table, progress_bars
+from refopt.cli.console import ENGINE, SCHEDULER, add_row, complain, misuse, new_table, progress_bars
 
 
 def lab(
@@ -20,25 +20,26 @@ def lab(
         "lab-results"
     ),
     workers: Annotated[int | None, typer.Option(help="Processes, one thread each; one a core unless given.")] = None,
+    engine: Annotated[str, typer.Option(help=ENGINE)] = "local",
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Measure the three obstacles of second-order methods, real training, and robustness to defaults."""
     import json as encoder
 
-    from backends.elementwise.blocks import available_threads
     from refopt.lab import laboratory, study
-    from refopt.status import require
+    from refopt.race import engine as engines
 
     notes = Console(stderr=True, highlight=False)
     try:
         with misuse():
-            require(workers is None or workers >= 1, "workers must be at least 1", workers)
+            performing = engines.make(engine, workers=workers, scheduler=scheduler)
             chosen = list(dict.fromkeys(studies or study.names()))
             for name in chosen:
                 study.get(name)
-            with progress_bars(notes) as watch:
+            with performing, progress_bars(notes) as watch:
                 scale: study.Scale = "full" if full else "reduced"
-                found = laboratory.run(chosen, scale, out, workers or available_threads(), watch)
+                found = laboratory.run(chosen, scale, out, performing, watch)
     except KeyboardInterrupt:
         complain(f"interrupted; finished runs are in {out}, and the same command goes on")
         raise typer.Exit(130) from None

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from refopt.cli.console import add_row, complain, misuse, new_table, number, progress_bars
+from refopt.cli.console import ENGINE, SCHEDULER, add_row, complain, misuse, new_table, number, progress_bars
 
 if TYPE_CHECKING:
+    from refopt.race.engine import Engine
     from refopt.race.plan import Plan
     from refopt.race.standing import Standings
 
@@ -53,15 +54,16 @@ def race(
     workers: Annotated[
         int | None, typer.Option(help="Processes, one thread each; one a core, or one on a GPU, unless given.")
     ] = None,
+    engine: Annotated[str, typer.Option(help=ENGINE)] = "local",
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Race methods on problems at equal cost; without arguments, a sensible set on digits and on a saddle."""
     from dataclasses import replace
 
-    from backends.elementwise.blocks import available_threads
+    from refopt.race import engine as engines
     from refopt.race.plan import make_plan
     from refopt.race.results import stored_settings
-    from refopt.status import require
 
     asked: dict[str, Any] = {
         "problems": tuple(dict.fromkeys([*(problems or ()), *(problem or ())])) or None,
@@ -76,13 +78,15 @@ def race(
     }
     given = {name: value for name, value in asked.items() if value is not None}
     with misuse():
-        require(workers is None or workers >= 1, "workers must be at least 1", workers)
-        plan = make_plan(replace(stored_settings(out, resume), **given))
-    cores = 1 if plan.settings.backend == "cupy" else available_threads()  # processes would only share the GPU
-    _hold(plan, out, workers or cores, json)
+        settings = replace(stored_settings(out, resume), **given)
+        if settings.backend == "cupy" and scheduler is None:
+            workers = workers or 1  # more processes would only share the GPU
+        performing = engines.make(engine, workers=workers, scheduler=scheduler)
+        plan = make_plan(settings)
+    _hold(plan, out, performing, json)
 
 
-def _hold(plan: Plan, out: Path, workers: int, as_json: bool) -> None:
+def _hold(plan: Plan, out: Path, engine: Engine, as_json: bool) -> None:
     """Hold the race, write its files and print who won."""
     import json
 
@@ -94,8 +98,8 @@ def _hold(plan: Plan, out: Path, workers: int, as_json: bool) -> None:
     try:
         with misuse():
             results.write_race(out, plan)
-            with progress_bars(notes) as watch:
-                race = contest.hold(plan, out, workers, watch)
+            with engine, progress_bars(notes) as watch:
+                race = contest.hold(plan, out, engine, watch)
             results.write_table(out, "runs", results.runs_table(race))
             results.write_table(out, "steps", results.steps_table(race))
     except KeyboardInterrupt:

@@ -22,26 +22,26 @@ from refopt.lab import study as studies
 from refopt.lab import verdict
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.race import contest
-from refopt.race.engine import Watch
+from refopt.race.engine import Engine, Watch
 from refopt.race.plan import make_plan
 from refopt.race.results import finite, versions, write_race
 
 
-def run(names: Sequence[str], scale: Scale, out: Path, workers: int, watch: Watch) -> dict[str, Findings]:
-    """Hold the races of each study that is not stored in `out` yet, and return the findings.
+def run(names: Sequence[str], scale: Scale, out: Path, engine: Engine, watch: Watch) -> dict[str, Findings]:
+    """Hold the races of each study that is not stored in `out` yet, on an open engine, and return the findings.
 
     What is finished is not run again; a study whose numbers are stored is only told again. Raises ValueError where
     `out` holds a laboratory of another scale.
     """
     _claim(out, scale)
-    found = {name: _run(name, scale, out, workers, watch) for name in names}
+    found = {name: _run(name, scale, out, engine, watch) for name in names}
     command = f"refopt lab {'--full ' if scale == 'full' else ''}--out {out.as_posix()}"
     told = verdict.write(found, {name: read(out / f"{name}.csv.gz") for name in names}, command)
     write_atomically(out / "verdict.md", told.encode())
     return found
 
 
-def _run(name: str, scale: Scale, out: Path, workers: int, watch: Watch) -> Findings:
+def _run(name: str, scale: Scale, out: Path, engine: Engine, watch: Watch) -> Findings:
     study = studies.get(name)
     stored = out / f"{name}.csv.gz"
     if not stored.exists():
@@ -53,7 +53,7 @@ def _run(name: str, scale: Scale, out: Path, workers: int, watch: Watch) -> Find
             def told(stage: str, total: int, part: str = f"{name} {i + 1}") -> Any:
                 return watch(f"{part}: {stage}", total)
 
-            rows += study.keep(contest.hold(plan, folder, workers, told), plan)
+            rows += study.keep(contest.hold(plan, folder, engine, told), plan)
         if hasattr(study, "measure"):
             rows += study.measure(scale)
         write(stored, rows)

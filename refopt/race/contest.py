@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from refopt.race import sources, tuning
-from refopt.race.engine import Pool, Watch
+from refopt.race.engine import Engine, Watch, do
 from refopt.race.plan import Entry, Plan, Run
 from refopt.race.results import Journal, Raced
 
 
-def hold(plan: Plan, out: Path, workers: int, watch: Watch) -> list[Raced]:
-    """Run the plan on `workers` processes, with a journal in the folder `out`, and return the race, entry by entry.
+def hold(plan: Plan, out: Path, engine: Engine, watch: Watch) -> list[Raced]:
+    """Run the plan on an engine that is open, with a journal in the folder `out`; return the race, entry by entry.
 
     Runs that the journal holds already are not run again.
     """
@@ -26,12 +26,11 @@ def hold(plan: Plan, out: Path, workers: int, watch: Watch) -> list[Raced]:
     default = {entry: seeds(entry, {}) for entry in plan.entries}
     trials = {entry: _trials(entry, cost, plan.settings.tune) for entry, cost in plan.entries.items()}
     tuned: dict[Entry, list[Run]] = {}
-    with Pool(workers, journal, watch) as pool:
-        pool.do("tuning", [run for runs in trials.values() for run in runs])
-        for entry, runs in trials.items():
-            if runs:
-                tuned[entry] = seeds(entry, runs[tuning.best([journal[run] for run in runs])].hyper)
-        pool.do("racing", [run for runs in (*tuned.values(), *default.values()) for run in runs])
+    do(engine, "tuning", [run for runs in trials.values() for run in runs], journal, watch)
+    for entry, runs in trials.items():
+        if runs:
+            tuned[entry] = seeds(entry, runs[tuning.best([journal[run] for run in runs])].hyper)
+    do(engine, "racing", [run for runs in (*tuned.values(), *default.values()) for run in runs], journal, watch)
     return [
         Raced(
             entry,

@@ -1,7 +1,10 @@
-"""One run, and many of them on a pool of processes.
+"""One run, and many of them on an engine: a pool of processes, or a cluster (`refopt.race.dask_engine`).
 
-A run depends on nothing but its own description, so outcomes are the same whatever the number of workers. Each worker
-computes on one thread: a pool of threads inside a pool of processes would only get in its own way.
+A run depends on nothing but its own description, so outcomes are the same whatever the engine and the number of its
+workers. Each worker computes on one thread: a pool of threads inside a pool of processes would only get in its own way.
+
+An engine only performs. The journal is written here, by one process, at most once a run: a run that was performed
+twice, because its first worker was lost or slow, leaves one row.
 """
 
 from __future__ import annotations
@@ -11,30 +14,32 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from backends.arrays import Array, all_finite, asnumpy, namespace, norm
+from backends.elementwise.blocks import available_threads
 from problems.problem import Problem
 from refopt.loop import Step, minimize
 from refopt.method import Method
 from refopt.race import sources
 from refopt.race.plan import Run
 from refopt.race.results import Journal, Outcome
-from refopt.status import Status
+from refopt.status import Status, nearest, require
 
 ROW_GROWTH = 1.04  # a row is kept whenever the cost has grown by this factor since the last
 DIVERGENCE = 1e12  # a run ends where the value exceeds this times max(1, |f(x0)|)
 ENDLESS = 10**12  # steps
 IDLE = 1000  # and after so many steps in a row that cost nothing: x no longer moves
+ENGINES = ("local", "dask")
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "REFOPT_THREADS"), "1")
 
 Watch = Callable[[str, int], Callable[[], None]]
@@ -151,37 +156,70 @@ def _warm_up(problem: str, method: str, batch_size: int | None, backend: str, dt
         minimize(found, module, steps=2, batch_size=batch_size, history_every=2)
 
 
-class Pool:
-    """A pool of worker processes that writes every finished run into a journal.
+class Engine(AbstractContextManager["Engine"], Protocol):
+    """What performs runs. Used as a context, which may hold many races.
 
-    Used as a context. When it is left by an exception (Ctrl-C, a full disk, a worker that died), the runs under way
-    are lost and the finished ones are kept.
+    Left by an exception (Ctrl-C, a full disk, a worker that died), it drops the runs under way.
     """
 
-    def __init__(self, workers: int, journal: Journal, watch: Watch) -> None:
-        self.workers, self.journal, self.watch = workers, journal, watch
+    def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
+        """Yield the outcome of every run as it ends. Raises RuntimeError where some cannot be had."""
+        ...
+
+
+def do(engine: Engine, stage: str, runs: Iterable[Run], journal: Journal, watch: Watch) -> None:
+    """Have the runs that the journal does not hold yet performed, and write each into it as it ends.
+
+    Raises RuntimeError where the engine loses one; what had ended is written.
+    """
+    missing = [run for run in {run.key: run for run in runs}.values() if run not in journal]
+    done = watch(stage, len(missing))
+    for outcome in engine.perform(missing):
+        journal.write(outcome)
+        done()
+
+
+def make(name: str = "local", *, workers: int | None = None, scheduler: str | None = None) -> Engine:
+    """Return the engine `name`: "local", or "dask" on the cluster of the `scheduler` or, without one, on this machine.
+
+    `workers` is the number of processes, one a core unless given. Raises ValueError for misuse, RuntimeError where
+    dask is not installed.
+    """
+    require(workers is None or workers >= 1, "workers must be at least 1", workers)
+    if name not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}{nearest(name, ENGINES)}")
+    require(scheduler is None or name == "dask", "a scheduler needs --engine dask", scheduler)
+    require(scheduler is None or workers is None, "a scheduler has workers of its own: leave --workers out", workers)
+    if name == "local":
+        return Pool(workers or available_threads())
+    from refopt.race.dask_engine import Dask
+
+    return Dask(scheduler, workers or available_threads())
+
+
+class Pool:
+    """An engine: a pool of worker processes on this machine."""
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
         self.executor: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Self:
         self.executor = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _start_worker)
         return self
 
-    def do(self, stage: str, runs: Iterable[Run]) -> None:
-        """Do the runs that the journal does not have yet. Raises RuntimeError where a worker dies."""
+    def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
+        """Yield the outcome of every run as it ends. Raises RuntimeError where a worker dies."""
         assert self.executor is not None
-        missing = [run for run in {run.key: run for run in runs}.values() if run not in self.journal]
-        done = self.watch(stage, len(missing))
         with _environment(ONE_THREAD):
-            futures = [self.executor.submit(perform, run) for run in missing]
+            futures = [self.executor.submit(perform, run) for run in runs]
         for future in as_completed(futures):
             try:
-                outcome = future.result()
+                yield future.result()
             except BrokenProcessPool:
                 raise RuntimeError(
                     "a worker process died, for want of memory perhaps; finished runs are kept, and --resume goes on"
                 ) from None
-            self.journal.write(outcome)
-            done()
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         assert self.executor is not None
