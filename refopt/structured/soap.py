@@ -157,10 +157,10 @@ def rotated(v: Array, Q: Modes, layout: Layout) -> Array:
 
 
 def eigenvectors(L_i: Array) -> Array:
-    """Return the eigenvectors (d, d) of L_i, that of the largest eigenvalue first; all nan if L_i is not finite."""
+    """Return the eigenvectors (d, d) of L_i, one a column; all nan if L_i is not finite."""
     xp = namespace(L_i)
     try:
-        return xp.flip(xp.linalg.eigh(L_i)[1], axis=1)
+        return xp.linalg.eigh(L_i)[1]
     except ValueError:  # LinAlgError: NumPy refuses what CuPy fills with nan
         return xp.full_like(L_i, math.nan)
 

@@ -34,6 +34,12 @@ def test_the_iteration_maps_each_singular_value(shape: tuple[int, int], steps: i
     np.testing.assert_allclose(backend.numpy(got), P * s @ Qt, atol=1e-11)
 
 
+def test_a_short_matrix_meets_eps_where_the_dialect_has_it() -> None:
+    U = np.array([[3e-8, 4e-8]])
+    for placement, norm in (("added", 1.5e-7), ("clamp", 1e-7)):
+        np.testing.assert_allclose(muon.newton_schulz(U, steps=0, eps_placement=placement), U / norm, rtol=1e-12)
+
+
 def test_five_iterations_bring_singular_values_near_one() -> None:
     s = np.geomspace(0.01, 1, 400)
     for _ in range(5):

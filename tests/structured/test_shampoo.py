@@ -134,13 +134,13 @@ def test_the_running_mean_is_free_of_bias() -> None:
 
 def test_roots_stand_between_intervals_and_statistics_gather_before_the_start() -> None:
     G = stream(4, steps=9)
-    states = [s for _, s in replay(shampoo, G, np.zeros(4), interval=3, start=3, eps=1e-2)]
-    assert [bool(s.P) for s in states] == [False, False, *[True] * 7]
-    changed = [not np.array_equal(a.P["x/0"][0], b.P["x/0"][0]) for a, b in itertools.pairwise(states[2:])]
-    assert changed == [False, False, True, False, False, True]
-    root = states[2].P["x/0"][0]
-    np.testing.assert_allclose(root @ root @ (1e-2 * np.eye(4) + G[:3].T @ G[:3]), np.eye(4), atol=1e-10)
-    assert states[2].info["flops"] > states[3].info["flops"] > 0
+    states = [s for _, s in replay(shampoo, G, np.zeros(4), interval=3, start=2, eps=1e-2)]
+    assert [bool(s.P) for s in states] == [False, *[True] * 8]
+    changed = [not np.array_equal(a.P["x/0"][0], b.P["x/0"][0]) for a, b in itertools.pairwise(states[1:])]
+    assert changed == [False, False, True, False, False, True, False]
+    root = states[4].P["x/0"][0]
+    np.testing.assert_allclose(root @ root @ (1e-2 * np.eye(4) + G[:5].T @ G[:5]), np.eye(4), atol=1e-10)
+    assert states[4].info["flops"] > states[3].info["flops"] > 0
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
