@@ -198,3 +198,26 @@ def test_selective_runs_on_every_backend(backend):
 def test_unknown_reorthogonalisation_is_refused():
     with pytest.raises(ValueError, match="reorthogonalise must be 'full' or 'selective', got 'none'"):
         lanczos(lambda v: v, np.ones(2), 1, reorthogonalise="none")
+
+
+@pytest.mark.parametrize("name", ["wide", "outliers"])
+def test_the_recurrence_foresees_the_loss_of_orthogonality(name):
+    """Without any reorthogonalisation but the local one: never far below the truth, nor far above."""
+    module = sys.modules["refopt.curvature.lanczos"]
+    lam, eps = SPECTRA[name], np.finfo(float).eps
+    q, before, alphas, betas, Q = vector(300), (np.zeros(0), np.ones(1)), [], [], []
+    q, seen = q / np.linalg.norm(q), 0
+    for _ in range(60):
+        Q.append(q)
+        w = lam * q
+        alphas.append(q @ w)
+        w = module._orthogonal(w, np.array(Q[-2:]))
+        betas.append(np.linalg.norm(w))
+        q = w / betas[-1]
+        new = module._overlaps(*before, np.array(alphas), np.array(betas), eps * lam.max(), eps * np.sqrt(300))
+        before = before[1], new
+        foreseen, true = np.max(np.abs(new[:-1])), np.max(np.abs(np.array(Q) @ q))
+        if 1e-13 < true < 1e-6:
+            assert true / 10 < foreseen < 1e6 * true
+            seen += 1
+    assert seen > 1

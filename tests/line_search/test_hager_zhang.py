@@ -138,3 +138,28 @@ def test_runs_on_every_backend(backend):
 def test_bad_constants_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         search_line(hager_zhang.search, lambda a: (-a, -1.0), **options)
+
+
+def test_the_bracket_starts_at_the_last_step_that_was_short():
+    phi = lambda a: (a**3 / 3 - 1e6 * a, a * a - 1e6)  # noqa: E731
+    _, objective = search_line(hager_zhang.search, phi, c1=1e-4, c2=2e-4)
+    tried = [float(x[0]) for x in objective.points]
+    assert tried[:6] == [1, 5, 25, 125, 625, 3125]
+    assert min(tried[6:]) > 625
+
+
+@pytest.mark.parametrize("concave", [True, False])
+def test_the_second_secant_is_through_the_old_and_the_new_value_of_the_end_that_moved(concave):
+    """A concave slope moves the upper end, a convex one the lower."""
+    if concave:
+        phi = lambda a: ((a + 0.1) * (math.log(a + 0.1) - 1), math.log(a + 0.1))  # noqa: E731
+    else:
+        phi = lambda a: (math.exp(a) - 3 * a, math.exp(a) - 3)  # noqa: E731
+    _, objective = search_line(hager_zhang.search, phi, lr=3.0, c1=0.49, c2=0.5)
+
+    def secant(a, b):
+        return (a * phi(b)[1] - b * phi(a)[1]) / (phi(b)[1] - phi(a)[1])
+
+    first, c, second = (float(x[0]) for x in objective.points[:3])
+    assert (first, c) == (3.0, pytest.approx(secant(0.0, 3.0)))
+    assert second == pytest.approx(secant(3.0 if concave else 0.0, c))

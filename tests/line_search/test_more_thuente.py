@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.optimize._dcsrch import DCSRCH
 
 from refopt.line_search import more_thuente
+from refopt.line_search.more_thuente import _next
+from refopt.line_search.trial import Trial
 from refopt.objective import Objective
 from refopt.status import Status
 from tests.line_search.on_a_line import MORE_THUENTE, assert_wolfe, search_line
@@ -134,3 +136,31 @@ def test_runs_on_every_backend(backend):
 def test_bad_constants_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         search_line(more_thuente.search, lambda a: (-a, -1.0), **options)
+
+
+def interpolations(lo, t):
+    """Return the minimisers of the Hermite cubic, by its coefficients, and of the secant of the slopes."""
+    (a, fa, ga), (b, fb, gb) = lo, t
+    rows = [[s**3, s**2, s, 1] for s in (a, b)] + [[3 * s**2, 2 * s, 1, 0] for s in (a, b)]
+    coefficients = np.linalg.solve(rows, [fa, fb, ga, gb])
+    minimisers = [r.real for r in np.roots(np.polyder(coefficients)) if np.polyval(np.polyder(coefficients, 2), r) > 0]
+    return minimisers[0], (a * gb - b * ga) / (gb - ga)
+
+
+@pytest.mark.parametrize(
+    ("t", "hi", "choice"),
+    [
+        ((1.0, -0.2, 0.4), None, "further"),  # the slope has changed its sign
+        ((1.0, -0.2, 2.5), None, "further"),
+        ((1.0, -0.9, -0.5), (1.5, -0.2, 1.0), "nearer"),  # the slope has shrunk
+        ((1.0, -0.74, -0.5), None, "further"),
+        ((1.0, -0.74, -0.5), (1.1, -0.7, 1.0), "limit"),
+    ],
+)
+def test_the_choice_between_cubic_and_secant(t, hi, choice):
+    as_trial = lambda a, phi, slope: Trial(a, None, phi, slope, None)  # noqa: E731
+    lo = (0.0, 0.0, -1.0)
+    candidates = sorted(interpolations(lo, t), key=lambda a: abs(a - t[0]))
+    found = _next(as_trial(*lo), as_trial(*t), None if hi is None else as_trial(*hi))
+    expected = {"nearer": candidates[0], "further": candidates[1], "limit": 1.066}[choice]
+    assert found == pytest.approx(expected)
