@@ -1,0 +1,83 @@
+"""The explorer's paths, run in a browser, are refopt's own; its page works with the keyboard and on a phone."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refopt import iterate, method
+from refopt.objective import Objective
+
+ASSETS = Path(__file__).parent.parent / "docs" / "assets"
+STEPS = 40
+STARTS = {
+    "quadratic": (-2.0, 0.6),
+    "saddle": (0.02, 1.4),
+    "monkey_saddle": (0.8, 0.05),
+    "rosenbrock": (-1.2, 1.0),
+    "himmelblau": (-0.4, -0.6),
+}
+OPTIONS: dict[str, dict[str, Any]] = {"rmsprop": {"rho": 0.95}, "parabola": {"gamma": 0.2}}
+
+pytestmark = pytest.mark.browser
+
+
+def f(name: str, x: Any, xp: Any) -> Any:
+    """The explorer's functions, whose derivatives come from the tape here and are written by hand there."""
+    a, b = x[0], x[1]
+    return {
+        "quadratic": lambda: (11.0 * a * a + 18.0 * a * b + 11.0 * b * b) / 4.0,
+        "saddle": lambda: a**4 / 4.0 - a * a / 2.0 + b * b / 2.0,
+        "monkey_saddle": lambda: a * (a * a - 3.0 * b * b) / 3.0 + (a * a + b * b) ** 2 / 4.0,
+        "rosenbrock": lambda: 100.0 * (b - a * a) ** 2 + (1.0 - a) ** 2,
+        "himmelblau": lambda: (a * a + b - 11.0) ** 2 + (a + b * b - 7.0) ** 2,
+    }[name]()
+
+
+def browse(page: Path, *flags: str, width: int = 1280) -> subprocess.CompletedProcess[str]:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("needs Chromium")
+    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    command = [browser, *quiet.split(), "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
+    command += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},1600"]
+    command += ["--virtual-time-budget=5000", *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
+    code = f"""
+        const out = {{}};
+        const options = {json.dumps(OPTIONS)};
+        for (const [name, start] of Object.entries({json.dumps(STARTS)}))
+          for (const method of Object.keys(Explorer.methods)) {{
+            const hyper = {{ ...Explorer.defaults(method, name), ...options[method] }};
+            out[name + " " + method] = {{ hyper, path: Explorer.run(name, method, hyper, start, {STEPS}) }};
+          }}
+        document.getElementById("out").textContent = JSON.stringify(out);
+    """
+    script = (ASSETS / "explorer.js").read_text()
+    (tmp_path / "page.html").write_text(f'<pre id="out"></pre><script>{script}{code}</script>')
+    told = browse(tmp_path / "page.html", "--dump-dom")
+    assert "Uncaught" not in told.stderr
+    found = re.search(r'<pre id="out">(.*?)</pre>', told.stdout, re.DOTALL)
+    assert found is not None
+    runs = json.loads(html.unescape(found.group(1)))
+    assert len(runs) == len(STARTS) * 9
+    for label, run in runs.items():
+        name, chosen = label.split()
+        objective = Objective.from_function(lambda x, xp, name=name: f(name, x, xp))
+        steps = iterate(objective, method.get(chosen), x0=np.asarray(STARTS[name]), **run["hyper"])
+        path = np.asarray(run["path"])
+        expected = np.stack([x for _, x, *_ in itertools.islice(steps, len(path))])
+        assert len(path) == STEPS + 1 or np.linalg.norm(objective.grad(path[-1])) <= 1e-7, f"{label} ended too early"
+        np.testing.assert_allclose(path, expected, rtol=1e-9, atol=1e-9, err_msg=label)
