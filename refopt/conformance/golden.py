@@ -89,8 +89,9 @@ def method_tree(name: str, dialect: str) -> Tree:
     if set(method.SPEC.needs) == {"grad"} and method.SPEC.gradient_equivalents[1] <= 1:
         scheduled = "lr" in keywords(method.step)  # else it is fixed at init, or there is none
         playable = [name for name in STREAMS if scheduled or streams.get(name).lr is None]
-        played = {name: _played(method, hyper, name) for name in playable}
-        return {**tree, "streams": {name: stream for name, stream in played.items() if stream}}
+        with suppress(ValueError):  # one that takes matrices alone runs on a problem
+            played = {name: _played(method, hyper, name) for name in playable}
+            return {**tree, "streams": {name: stream for name, stream in played.items() if stream}}
     return {**tree, "run": _run_somewhere(method, hyper)}
 
 

@@ -110,8 +110,9 @@ def defaults() -> Iterator[tuple[str, ...]]:
         known = {**keywords(method.init), **keywords(method.step)}
         dialects = [library for library in LIBRARIES if library in method.DIALECTS]
         for knob in known:
-            fallback = "required" if knob == "lr" else known[knob]
-            values = {library: preset(method, library).get(knob, fallback) for library in dialects}
+            values = {library: preset(method, library).get(knob, known[knob]) for library in dialects}
+            if knob == "lr" and "optax" in dialects and "lr" not in preset(method, "optax"):
+                values["optax"] = "required"
             if len(set(map(repr, values.values()))) > 1:
                 cells = (values.get(library, "") for library in LIBRARIES)
                 yield name, knob, *(f"{v:g}" if isinstance(v, float) else str(v) for v in cells)
