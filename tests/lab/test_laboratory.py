@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refopt.cli import main
+from refopt.lab import laboratory, study, verdict
+from refopt.lab.studies import cost, noise, robustness, saddles, training
+from refopt.race.plan import Run, Settings
+from refopt.race.results import Outcome
+
+SHRUNK = {
+    "cost": ("quadratic:n=5,condition=10", "quadratic:n=5,condition=1000"),
+    "noise": ("noisy:of=quadratic,noise=additive,scale=0.01", "noisy:of=quadratic,noise=additive,scale=1.0"),
+    "saddles": (saddles.CASES["strict"], saddles.CASES["monkey"]),
+    "training": ("softmax_digits",),
+    "robustness": ("beale", "saddle"),
+}
+
+
+class Here:
+    """An engine in this process, which counts."""
+
+    performed = 0
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+    def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
+        from refopt.race.engine import perform
+
+        for run in runs:
+            self.performed += 1
+            yield perform(run)
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any], Here]]:
+    """A laboratory of one small race a study."""
+    patch = pytest.MonkeyPatch()
+    for name, problems in SHRUNK.items():
+        module = study.get(name)
+        (first, *_) = module.races("reduced")
+        few = ("sgd", "adam", "parabola", "lbfgs", "newton_cg") if name != "noise" else ("sgd", "parabola", "svrg")
+        budget, tune = ("1ge", 2) if name == "training" else ("40ge", min(first.tune, 2))
+        small = replace(first, problems=problems, methods=few, budget=budget, seeds=2, tune=tune)
+        if name == "robustness":
+            split = [replace(small, problems=(problem,), seeds=1) for problem in problems]
+            patch.setattr(module, "races", lambda scale, split=split: split)
+        else:
+            patch.setattr(module, "races", lambda scale, small=small: [small])
+    patch.setattr(
+        noise, "_along_training", lambda batch, points, draws: [noise.Estimate(w, 1.0, 1.0) for w in noise.WAYS]
+    )
+    patch.setattr(noise, "_regression", lambda batch, count: [noise.Estimate("regression", -1.0, 1.0)])
+    out, engine = tmp_path_factory.mktemp("lab") / "out", Here()
+    yield out, laboratory.run(list(SHRUNK), "reduced", out, engine, lambda stage, total: lambda: None), engine
+    patch.undo()
+
+
+def test_every_study_is_found_and_asks_for_known_things() -> None:
+    from refopt import method
+    from refopt.race import sources
+
+    assert study.names() == ["cost", "noise", "saddles", "training", "robustness"]
+    for name in study.names():
+        for scale in ("reduced", "full"):
+            for settings in study.get(name).races(scale):
+                assert isinstance(settings, Settings)
+                assert set(settings.methods) <= set(method.names())
+                for problem in settings.problems:
+                    text, _, options = problem.partition(":")
+                    import problems
+
+                    assert set(sources.read_options(options) if options else {}) <= set(problems.options(text))
+
+
+def test_it_writes_numbers_pages_and_the_verdict(held: tuple[Path, dict[str, Any], Here]) -> None:
+    out, found, _ = held
+    assert list(found) == list(SHRUNK)
+    for name, findings in found.items():
+        assert (out / f"{name}.csv.gz").exists()
+        assert (out / f"{name}.png").stat().st_size > 1000
+        assert (out / f"{name}.html").exists()
+        assert findings.paragraphs
+        for table in findings.tables:
+            assert all(len(row) == len(table.columns) for row in table.rows)
+    told = (out / "verdict.md").read_text()
+    for name in SHRUNK:
+        assert f"![{study.get(name).TITLE}]({name}.png)" in told
+    assert "What to try" in told
+    assert "nan" not in told
+
+
+def test_nothing_is_measured_twice(held: tuple[Path, dict[str, Any], Here]) -> None:
+    out, found, engine = held
+    before = engine.performed
+    again = laboratory.run(list(SHRUNK), "reduced", out, engine, lambda stage, total: lambda: None)
+    assert engine.performed == before
+    assert laboratory.as_json(again) == laboratory.as_json(found)
+    (out / "cost.csv.gz").unlink()  # the journal still has the runs
+    laboratory.run(["cost"], "reduced", out, engine, lambda stage, total: lambda: None)
+    assert engine.performed == before
+
+
+def test_another_scale_is_refused(held: tuple[Path, dict[str, Any], Here], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _, _ = held
+    with pytest.raises(SystemExit) as end:
+        main(["lab", "cost", "--full", "--out", str(out)])
+    assert end.value.code == 2
+    assert "holds the reduced laboratory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [(["lab", "costs"], "did you mean 'cost'"), (["lab", "cost", "--workers", "0"], "workers must be at least 1")],
+)
+def test_misuse(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([*arguments, "--out", str(tmp_path / "out")])
+    assert end.value.code == 2
+    assert word in capsys.readouterr().err
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    rows = [{"name": "a, b", "n": 3, "x": 0.125, "y": math.inf, "ok": True}, {"name": "c", "z": -1.0}]
+    path = tmp_path / "rows.csv.gz"
+    laboratory.write(path, rows)
+    assert laboratory.read(path) == rows
+    first = path.read_bytes()
+    laboratory.write(path, rows)
+    assert path.read_bytes() == first
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="damaged"):
+        laboratory.read(path)
+
+
+def test_the_cheapest_way_is_named() -> None:
+    rows = [
+        {
+            "n": 10,
+            "condition": 100,
+            "method": method,
+            "setting": "tuned",
+            "seed": 0,
+            "gradient_equivalents": spent,
+            "seconds": spent / 100,
+            "state_vectors": 1.0,
+        }
+        for method, spent in (("sgd", 50.0), ("lbfgs", 20.0), ("newton", math.inf))
+    ]
+    found = cost.findings(rows)
+    row = dict(zip(found.tables[0].columns, found.tables[0].rows[0], strict=True))
+    assert row["secant pairs"] == "20 (lbfgs)"
+    assert row["forming and factorising"] == "not within the budget"
+    assert row["first by seconds"] == "lbfgs, 0.2 s"
+
+
+def test_right_signs_are_counted() -> None:
+    signs = [
+        {"kind": "sign", "batch": 4, "way": way, "said": said, "true": 1.0}
+        for way in noise.WAYS
+        for said in ((1.0, 1.0) if way != "regression" else (-1.0, 1.0))
+    ]
+    found = noise.findings(signs)
+    table = {row[0]: row[1] for row in found.tables[1].rows}
+    assert table[noise.WAYS["regression"]] == "50%"
+    assert table[noise.WAYS["Hessian product"]] == "100%"
+
+
+def test_caught_and_left_are_told_apart() -> None:
+    rows = [
+        {"case": "strict", "method": m, "seed": s, "gradient_equivalents": spent, "end": 1.0, "status": "BUDGET_SPENT"}
+        for m, times in (("sgd", (30.0, math.inf)), ("newton", (math.inf, math.inf)), ("newton_cg", (9.0, 11.0)))
+        for s, spent in enumerate(times)
+    ]
+    found = saddles.findings(rows)
+    assert dict(found.tables[0].rows) == {"newton_cg": "10", "sgd": "30 (50%)", "newton": "caught"}
+    assert "newton_cg" in found.paragraphs[-1]
+
+
+def test_ranks_decide_what_is_recommended() -> None:
+    rows = [
+        {"problem": "p", "method": m, "setting": setting, "seed": 0, "end": end, "at equal seconds": 1 / end}
+        for setting in ("tuned", "default")
+        for m, end in (("adam", 0.5), ("kfac", 0.25), ("sgd", 1.0))
+    ]
+    table = verdict.recommendations({"training": rows})
+    by_clock, by_cost, untuned = ([name.split("]")[0][1:] for name in row[1].split(", ")] for row in table.rows)
+    assert by_cost == untuned == ["kfac", "adam", "sgd"]
+    assert by_clock == ["sgd", "adam", "kfac"]
+
+
+def test_the_profile_of_one_problem_is_its_race() -> None:
+    rows = [
+        {"problem": "p", "method": m, "gradient_equivalents": ge, "seconds": ge, "height": 0.0, "status": "CONVERGED"}
+        for m, ge in (("adam", 10.0), ("lbfgs", 2.0), ("sgd", math.inf))
+    ]
+    found = robustness.findings(rows)
+    table = {row[0]: row[1:] for row in found.tables[0].rows}
+    assert table["lbfgs"][:4] == ["100%", "100%", "100%", "100%"]
+    assert table["adam"][:4] == ["100%", "100%", "100%", "0%"]
+    assert table["sgd"][0] == "0%"
+    assert json.dumps(laboratory.as_json({"robustness": found}))
+
+
+def test_training_reads_the_widths() -> None:
+    rows = [
+        {"problem": "p", "method": m, "setting": setting, "seed": s, "end": end * (1 + s), "at equal k": end}
+        | {"at equal seconds": end, "seconds": 1.0, "test": 0.1}
+        for m, end in (("adam", 0.5), ("kfac", 0.1))
+        for setting in ("tuned", "default", "trial")
+        for s in (0, 1)
+    ]
+    found = training.findings(rows)
+    width = found.tables[0].columns.index("width")
+    assert {row[0]: row[width] for row in found.tables[0].rows} == {"kfac": "100%", "adam": "0%"}
