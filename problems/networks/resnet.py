@@ -10,9 +10,9 @@ Each of the L blocks is act(a + branch(a)), with m = 2 weight layers in its bran
 Then a step of gradient descent of size lr on the weights changes the outputs by an amount in proportion to lr, whatever
 L: each branch adds 1/L of it. The biases of the branches are not scaled, and add up in proportion to L once the
 classifier has left 0.
-Source: H. Zhang, Y. N. Dauphin, T. Ma, ICLR 2019, arXiv:1901.09321. Differs: the layers keep their vectors of biases,
-and no scalar stands before the first layer. The standard values are those of K. He, X. Zhang, S. Ren, J. Sun, ICCV
-2015, arXiv:1502.01852.
+Source: H. Zhang, Y. N. Dauphin, T. Ma, ICLR 2019, arXiv:1901.09321. As there, scalars are the only biases but for the
+classifier's. Differs: no scalar stands before the first layer. The standard values are those of K. He, X. Zhang, S.
+Ren, J. Sun, ICCV 2015, arXiv:1502.01852.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def resnet(
 ) -> Stack:
     """Return a residual network of `depth` linear layers: the first, two in each of (depth - 2) / 2 blocks, the head's.
 
-    `layer(i)` makes the i-th linear layer but the head's; `axes` are those of its outputs, as in `Bias`. The scalars of
-    Fixup are there whatever the initialisation.
+    `layer(i)` makes the i-th linear layer but the head's, which needs no bias; `axes` are those of its outputs, as in
+    `Bias`. The scalars of Fixup are there whatever the initialisation.
     Raises ValueError unless depth is even and at least 4, or for an unknown activation.
     """
     require(depth >= 4 and depth % 2 == 0, "depth must be even and at least 4", depth)
@@ -97,7 +97,11 @@ def resnet_digits(
     """
     dataset = data.digits()
     head: list[NetworkLayer] = [Bias(2), Dense(width, 10)]
-    net = resnet(lambda i: Dense(width if i else dataset.inputs.shape[1], width), head, depth, activation, axes=2)
+
+    def layer(i: int) -> NetworkLayer:
+        return Dense(width if i else dataset.inputs.shape[1], width, bias=False)
+
+    net = resnet(layer, head, depth, activation, axes=2)
     title = f"digits, {depth} dense layers of {width}, residual, {activation}, {init}"
     return _start(classifier("resnet_digits", title, net, dataset, like, l2=l2, seed=seed), net, init)
 
@@ -119,8 +123,11 @@ def conv_resnet_digits(
     last layer, which is dense, sees their mean.
     """
     head: list[NetworkLayer] = [GlobalAveragePool(), Bias(2), Dense(channels, 10)]
-    first = Conv2d(1, channels, stride=2, padding=1)
-    net = resnet(lambda i: Conv2d(channels, channels, padding=1) if i else first, head, depth, activation, axes=4)
+
+    def layer(i: int) -> NetworkLayer:
+        return Conv2d(channels if i else 1, channels, stride=1 if i else 2, padding=1, bias=False)
+
+    net = resnet(layer, head, depth, activation, axes=4)
     title = f"digits, {depth} layers, 3 x 3 convolutions of {channels} channels, residual, {activation}, {init}"
     return _start(classifier("conv_resnet_digits", title, net, maps(data.digits()), like, l2=l2, seed=seed), net, init)
 

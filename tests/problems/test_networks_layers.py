@@ -49,6 +49,10 @@ NETS = {
         Residual(Bias(4), tanh, Conv2d(2, 2, padding=1), Multiplier(4), tanh),
         *(gelu, AveragePool(3), Flatten(), Dense(2, 3)),
     ),
+    "without biases": Stack(
+        *(Conv2d(2, 2, kernel=3, bias=False), Bias(4), tanh, Conv2d(2, 3, kernel=2, bias=False), Flatten()),
+        Dense(3, 3, bias=False),
+    ),
     "begins without weights": Stack(
         Residual(tanh, Bias(4)),
         AveragePool(2),
@@ -86,7 +90,7 @@ def naive(layer: NetworkLayer, p: dict[str, Any], a: Any, xp: Any) -> Any:
         case Residual():
             return a + naive(layer.branch, p, a, xp)
         case Dense():
-            return a @ p["W"] + p["b"]
+            return a @ p["W"] + p["b"] if layer.bias else a @ p["W"]
         case Conv2d():
             return naive_convolution(layer, p, a, xp)
         case Bias():
@@ -124,7 +128,7 @@ def naive_convolution(layer: Conv2d, p: dict[str, Any], a: Any, xp: Any) -> Any:
     ]
     patches = xp.concat([flat[:, k : k + 1] for k in places], axis=1)
     patches = xp.reshape(patches, (batch, *map(len, corners), layer.kernel**2 * c))
-    return patches @ p["W"] + p["b"]
+    return patches @ p["W"] + p["b"] if layer.bias else patches @ p["W"]
 
 
 def naive_outputs(net: Stack, inputs: Any) -> Any:
@@ -201,11 +205,12 @@ def test_the_factors_of_the_layers_give_every_entry_of_the_gradient(backend, net
     objective = network_objective(net, SoftmaxCrossEntropy(), inputs, targets)
     g, P = backend.numpy(objective.grad(x)), backend.numpy(objective.per_example_grads(x))
     covered = []
-    for where, a, gz in objective.layers(x).values():
+    for name, (where, a, gz) in objective.layers(x).items():
         a, gz = backend.numpy(a), backend.numpy(gz)
         assert a.shape[:-1] == gz.shape[:-1]
         assert a.shape[0] == B
-        assert np.all(a[..., -1] == 1.0)
+        if f"{name}.W" in net.shapes:
+            assert np.all(a[..., -1] == 1.0) == (f"{name}.b" in net.shapes)
         if a.ndim == 2:
             a, gz = a[:, None, :], gz[:, None, :]
         assert_allclose(np.einsum("bti,btj->ij", a, gz).ravel() / B, g[where], rtol=1e-9, atol=1e-13)
@@ -238,6 +243,7 @@ def test_single_precision_is_kept_and_right(net):
 
 LAYERS = {
     "dense": (Dense(3, 2), (4, 3)),
+    "dense without bias": (Dense(3, 2, bias=False), (4, 3)),
     "conv": (Conv2d(2, 3, kernel=3, stride=2, padding=1), (3, 5, 4, 2)),
     "pool": (AveragePool(2), (3, 4, 2, 2)),
     "global pool": (GlobalAveragePool(), (3, 4, 2, 2)),

@@ -21,7 +21,7 @@ INPUTS, TARGETS = digits.inputs[:100], np.eye(10)[digits.labels[:100]]
 
 
 def net(depth: int, activation: str = "relu") -> Stack:
-    return resnet(lambda i: Dense(16 if i else 64, 16), [Bias(), Dense(16, 10)], depth, activation, axes=2)
+    return resnet(lambda i: Dense(16 if i else 64, 16, bias=False), [Bias(), Dense(16, 10)], depth, activation, axes=2)
 
 
 def change(depth: int, init: str, activation: str = "relu", weights_only: bool = False, lr: float = 1e-8) -> float:
@@ -106,6 +106,13 @@ def test_depth_counts_the_layers_with_weights():
         for name in ("resnet_digits", "conv_resnet_digits"):
             names = problems.get(name, depth=depth).layout.names
             assert sum(part.endswith(".W") for part in names) == depth
+
+
+def test_scalars_are_the_only_biases_but_the_classifiers():
+    for name in ("resnet_digits", "conv_resnet_digits"):
+        shapes = problems.get(name, depth=4).layout.shapes
+        vectors = [part for part, shape in shapes.items() if part.endswith(".b") and np.prod(shape) > 1]
+        assert vectors == [[part for part in shapes if part.endswith(".b")][-1]]
 
 
 def test_maps_are_the_images():

@@ -21,9 +21,9 @@ class Conv2d:
 
     patch_t are the kernel x kernel pixels of all channels that begin `stride` times t, in the map with `padding` rows
     and columns of zeros on each side. W is (kernel kernel c_in, c_out), its rows in the order of the patch: row,
-    column, channel; with b (c_out,) after it, one homogeneous matrix, as in `Dense`. The outputs are (..., batch,
-    height', width', c_out) with height' = (height + 2 padding - kernel) // stride + 1. As in the field, the kernel is
-    not turned round: a correlation.
+    column, channel; with b (c_out,) after it, unless `bias` is False, one homogeneous matrix, as in `Dense`. The
+    outputs are (..., batch, height', width', c_out) with height' = (height + 2 padding - kernel) // stride + 1. As in
+    the field, the kernel is not turned round: a correlation.
 
     With unfold (..., batch, T, kernel kernel c_in) all patches, every pass is that of `Dense` on batch T rows, and the
     input's gradient is folded: unfold transposed. Cost: batch T kernel^2 c_in c_out multiplications a pass; memory:
@@ -35,6 +35,7 @@ class Conv2d:
     kernel: int = 3
     stride: int = 1
     padding: int = 0
+    bias: bool = True
     kind = "conv"
     gain = 1.0
 
@@ -46,7 +47,7 @@ class Conv2d:
     @cached_property
     def dense(self) -> Dense:
         """The layer that acts on each patch."""
-        return Dense(self.kernel**2 * self.c_in, self.c_out)
+        return Dense(self.kernel**2 * self.c_in, self.c_out, self.bias)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from problems.networks.layers.layer import Parts
 
 @dataclass(frozen=True)
 class Dense:
-    """z = a W + b.
+    """z = a W + b, or a W where `bias` is False.
 
     W (d_in, d_out) and b (d_out,) lie one after the other in the flat vector, so together they are the homogeneous
     matrix (d_in + 1, d_out) that acts on [a, 1].
@@ -23,21 +23,25 @@ class Dense:
 
     d_in: int
     d_out: int
+    bias: bool = True
     kind = "dense"
     gain = 1.0
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {"W": (self.d_in, self.d_out), "b": (self.d_out,)}
+        W = (self.d_in, self.d_out)
+        return {"W": W, "b": (self.d_out,)} if self.bias else {"W": W}
 
     def init(self, like: Array, seed: int, purpose: str, gain: float) -> dict[str, Array]:
         """Draw W with variance gain^2 / d_in; b is zero."""
         W = random.normal(self.shapes["W"], seed=seed, k=0, purpose=purpose, like=like)
-        return {"W": (gain / math.sqrt(self.d_in)) * W, "b": namespace(W).zeros_like(W[0, :])}
+        W = (gain / math.sqrt(self.d_in)) * W
+        return {"W": W, "b": namespace(W).zeros_like(W[0, :])} if self.bias else {"W": W}
 
     def apply(self, p: Parts, a: Array) -> Array:
         z = a @ p["W"]
-        z += p["b"][..., None, :]  # into the product, which is nobody else's yet
+        if self.bias:
+            z += p["b"][..., None, :]  # into the product, which is nobody else's yet
         return z
 
     def forward(self, p: Parts, a: Array) -> tuple[Array, Any]:
@@ -49,8 +53,7 @@ class Dense:
 
     def gradients(self, cache: Any, back: Any) -> Parts:
         (a, _), gz = cache, back
-        xp = namespace(gz)
-        return {"W": xp.matrix_transpose(a) @ gz, "b": xp.sum(gz, axis=-2)}
+        return self._with_bias(namespace(gz).matrix_transpose(a) @ gz, gz)
 
     def squared_backward(self, cache: Any, hz: Array, *, to_input: bool = True) -> tuple[Array | None, Parts]:
         a, W = cache
@@ -69,9 +72,13 @@ class Dense:
         xp = namespace(rgz)
         rga = rgz @ xp.matrix_transpose(W) + gz @ xp.matrix_transpose(rW)
         rgW = xp.matrix_transpose(a) @ rgz + xp.matrix_transpose(ra) @ gz
-        return rga, {"W": rgW, "b": xp.sum(rgz, axis=-2)}
+        return rga, self._with_bias(rgW, rgz)
 
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:
         a, _ = cache
         xp = namespace(a)
-        return {"": (xp.concat([a, xp.ones_like(a[..., :1])], axis=-1), back)}
+        return {"": (xp.concat([a, xp.ones_like(a[..., :1])], axis=-1) if self.bias else a, back)}
+
+    def _with_bias(self, gW: Array, gz: Array) -> dict[str, Array]:
+        """Return the gradients by W and, where there is one, by b: the sum of the rows gz."""
+        return {"W": gW, "b": namespace(gz).sum(gz, axis=-2)} if self.bias else {"W": gW}

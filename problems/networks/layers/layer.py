@@ -69,6 +69,6 @@ class NetworkLayer(Protocol):
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:
         """Return {name: (inputs, gz)} of each layer inside that has weights: what Kronecker methods ask for.
 
-        inputs are (batch, d_in + 1), the constant 1 last, and gz (batch, d_out), so that the gradients of the batch sum
-        to inputs^T gz; where T positions share the weights, (batch, T, d_in + 1) and (batch, T, d_out).
+        inputs are (batch, d_in + 1), the constant 1 of a bias last, and gz (batch, d_out), so that the gradients of the
+        batch sum to inputs^T gz; where T positions share the weights, (batch, T, d_in + 1) and (batch, T, d_out).
         """
