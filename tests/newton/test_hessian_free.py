@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import problems
 from refopt import Status, minimize
+from refopt.curvature import cg
 from refopt.curvature.products import dense
 from refopt.newton import hessian_free
 from refopt.newton.hessian_free import _truncated_cg
@@ -61,7 +62,7 @@ def test_the_undamped_model_of_a_quadratic_is_exact_and_the_damped_one_cautious(
 
 def by_hand(
     objective: Objective, x: np.ndarray, steps: int, lam: float, preconditioner: str, model: str
-) -> tuple[np.ndarray, float, list[int]]:
+) -> tuple[np.ndarray, float, np.ndarray, list[int]]:
     """Martens' method with every matrix dense, and every CG iterate kept until the end."""
     decay, eps, last, backs = 0.95, 5e-4, np.zeros_like(x), []
     for step in range(steps):
@@ -101,7 +102,7 @@ def by_hand(
         while objective.value(x + a * p) > objective.value(x) + 1e-2 * a * (g @ p):
             a *= 0.8
         x = x + a * p
-    return x, lam, backs
+    return x, lam, last, backs
 
 
 @pytest.mark.parametrize(("preconditioner", "model"), [("none", "damped"), ("fisher", "undamped")])
@@ -118,11 +119,41 @@ def test_it_is_martens_method_with_dense_matrices(preconditioner: str, model: An
         curvature_batch=40,
         callback=lambda now: backs.append(now.state.info["back"]) if now.k else None,
     )
-    x, lam, want = by_hand(problem.objective, problem.x0, 4, 0.1, preconditioner, model)
+    x, lam, last, want = by_hand(problem.objective, problem.x0, 4, 0.1, preconditioner, model)
     np.testing.assert_allclose(result.x, x, atol=1e-4)  # CG amplifies rounding
     assert result.state.lam == pytest.approx(lam)
+    np.testing.assert_allclose(result.state.p, last, atol=1e-4)
     assert backs == want
-    assert max(backs) > 0
+    assert backs[-1] > 0
+
+
+def falls_to(value: Any) -> Objective:
+    """value(x) with gradient 1 and curvature 1: with lam = 1, p = -1/2 and the model promises a decrease of 1/4."""
+    return Objective(value=value, grad=np.ones_like, ggn=lambda x: lambda v: v)
+
+
+@pytest.mark.parametrize(("rho", "factor"), [(-0.1, 1.5), (0.2, 1.5), (0.3, 1.0), (0.7, 1.0), (0.8, 2 / 3)])
+def test_the_damping_follows_the_reduction_ratio(rho: float, factor: float) -> None:
+    f = falls_to(lambda x: -0.25 * rho if x[0] < 0.75 else 0.0)
+    state = minimize(f, hessian_free, x0=np.ones(1), steps=1, lam=1.0).state
+    assert state.info["rho"] == pytest.approx(rho)
+    assert state.lam == pytest.approx(factor)
+
+
+def test_the_line_search_shortens_by_a_fifth() -> None:
+    f = falls_to(lambda x: 0.0 if x[0] == 1.0 else 1.0 if x[0] < 0.7 else -1.0)
+    assert minimize(f, hessian_free, x0=np.ones(1), steps=1).state.info["alpha"] == pytest.approx(0.8**3)
+
+
+def test_a_solve_starts_at_a_part_of_the_last_ones_solution() -> None:
+    A, x, p = symmetric(5, 0), np.ones(5), -0.5 * np.ones(5)
+    new, found = hessian_free.step(
+        convex(A, np.zeros(5)), x, hessian_free.State(1, 0, 0.0, p), decay=0.8, maxiter=1, c1=1e-4
+    )
+    r = -A @ x - A @ (0.8 * p)
+    assert found.p is not None
+    np.testing.assert_allclose(found.p, 0.8 * p + (r @ r) / (r @ A @ r) * r)
+    np.testing.assert_allclose(new - x, found.p)
 
 
 @settings(max_examples=10, deadline=None)
@@ -145,6 +176,21 @@ def test_cg_stops_where_the_model_has_stopped_falling() -> None:
     assert products[0] == 11  # the first j above k = 10
     assert products[1] > 30
     assert minimize(f, hessian_free, x0=x, steps=1, maxiter=7, eps=0.0).ledger.counts["ggn_product"] == 7
+
+
+def test_the_span_of_that_test_grows_with_the_count() -> None:
+    spectrum, b = np.logspace(-5, 0, 500), np.ones(500)
+    phis = [0.0]
+    mv = lambda v: spectrum * v  # noqa: E731
+
+    def watch(p: np.ndarray, r: np.ndarray) -> None:
+        phis.append(-0.5 * float(p @ (b + r)))
+
+    cg(mv, b, rtol=0.0, maxiter=250, callback=watch)
+    for eps in (1e-2, 5e-3, 2e-3):
+        spans = {j: max(10, j // 10) for j in range(len(phis))}
+        stops = (j for j, k in spans.items() if j > k and phis[j - k] - phis[j] < k * eps * -phis[j])
+        assert _truncated_cg(mv, b, None, None, eps, 250)[1].products == next(stops)
 
 
 def test_a_start_above_zero_is_dropped_and_a_good_one_saves_products() -> None:

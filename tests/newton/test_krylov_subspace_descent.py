@@ -15,7 +15,7 @@ import problems
 from refopt import Status, bind, minimize
 from refopt.curvature import cg
 from refopt.newton import krylov_subspace_descent
-from refopt.newton.krylov_subspace_descent import _basis
+from refopt.newton.krylov_subspace_descent import _basis, _bfgs
 from refopt.objective import Objective
 from tests.quadratic import quadratic, symmetric
 
@@ -69,6 +69,13 @@ def test_in_the_basis_the_hessian_is_a_matrix_of_signs(negative: int, last: bool
     assert V is not None
     assert V.shape == (12, 6 if last else 5)
     np.testing.assert_allclose(V.T @ A @ V, np.diag(np.sign(theta)), atol=1e-6)
+
+
+def test_the_inner_bfgs_converges_superlinearly() -> None:
+    problem = problems.get("rosenbrock", n=4)
+    x, trials = _bfgs(problem.objective, problem.x0, np.eye(4), 60, 1e-10)
+    np.testing.assert_allclose(x, 1.0, atol=1e-9)
+    assert trials < 80
 
 
 def test_a_last_step_inside_of_the_space_adds_nothing() -> None:
