@@ -179,13 +179,19 @@ def test_right_signs_are_counted() -> None:
 
 def test_caught_and_left_are_told_apart() -> None:
     rows = [
-        {"case": "strict", "method": m, "seed": s, "gradient_equivalents": spent, "end": 1.0, "status": "BUDGET_SPENT"}
+        {"case": case, "method": m, "setting": setting, "seed": s, "gradient_equivalents": spent, "end": 1.0}
+        for case in saddles.CASES
+        for setting in ("tuned", "default")
         for m, times in (("sgd", (30.0, math.inf)), ("newton", (math.inf, math.inf)), ("newton_cg", (9.0, 11.0)))
         for s, spent in enumerate(times)
     ]
     found = saddles.findings(rows)
-    assert dict(found.tables[0].rows) == {"newton_cg": "10", "sgd": "30 (50%)", "newton": "caught"}
-    assert "newton_cg" in found.paragraphs[-1]
+    assert {row[0]: row[1] for row in found.tables[0].rows} == {
+        "newton_cg": "10",
+        "sgd": "30 (50%)",
+        "newton": "not left",
+    }
+    assert found.paragraphs[-1].endswith("without noise: newton_cg.")
 
 
 def test_ranks_decide_what_is_recommended() -> None:
@@ -207,9 +213,9 @@ def test_the_profile_of_one_problem_is_its_race() -> None:
     ]
     found = robustness.findings(rows)
     table = {row[0]: row[1:] for row in found.tables[0].rows}
-    assert table["lbfgs"][:4] == ["100%", "100%", "100%", "100%"]
-    assert table["adam"][:4] == ["100%", "100%", "100%", "0%"]
-    assert table["sgd"][0] == "0%"
+    assert table["lbfgs"][:5] == ["1", "100%", "100%", "100%", "100%"]
+    assert table["adam"][:5] == ["1", "100%", "100%", "100%", "0%"]
+    assert table["sgd"][1] == "0%"
     assert json.dumps(laboratory.as_json({"robustness": found}))
 
 
