@@ -31,10 +31,10 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
     `ggn_diagonal(x)` is diag G where C_i is diagonal and there is one hidden layer or none; with more of them, with
     softmax outputs, shared weights or residual blocks, it leaves out what two units, positions or paths share.
 
-    Products take one direction (n,) or k of them (n, k). `layers(x)` has the inputs (B, d_in + 1), the constant 1 last,
-    and the output gradients (B, d_out) of each layer with weights, with the data's targets, or drawn ones given a seed;
-    (B, T, d_in + 1) and (B, T, d_out) where T positions share them; and (B, 1) twice for one scalar. l2 is no part of
-    them. `per_example_grads(x)` is (B, n), and holds it.
+    Products take one direction (n,) or k of them (n, k). `layers(x)` has the inputs (B, d_in + 1), the constant 1 of a
+    bias last, and the output gradients (B, d_out) of each layer with weights, with the data's targets, or drawn ones
+    given a seed; (B, T, d_in + 1) and (B, T, d_out) where T positions share them; and (B, 1) twice for one scalar. l2
+    is no part of them. `per_example_grads(x)` is (B, n), and holds it.
 
     Raises ValueError where l2 is negative or the numbers of rows differ, TypeError where two libraries meet.
     """
