@@ -16,7 +16,7 @@ from backends.elementwise import donating
 from refopt import checkpoint as checkpoints
 from refopt.checkpoint import Checkpoint
 from refopt.ledger import Ledger, counted
-from refopt.method import Bound, Method, bind, name_of
+from refopt.method import Bound, Method, bind, keywords, name_of
 from refopt.objective import PARTS, MissingPart, Objective
 from refopt.status import Status, nearest, require
 
@@ -85,6 +85,7 @@ class _Run:
     seed: int
     ledger: Ledger
     x0: Array = field(repr=False)
+    hyper: Mapping[str, Any]
 
     def start(self) -> Any:
         return self.bound.init(self.x0, objective=self.objective, seed=self.seed)
@@ -201,7 +202,8 @@ def minimize(
 
     `problem` is an `Objective`, or anything with `objective` and `x0`; `x0` is a real floating vector (n,) and its
     library, device and dtype are kept throughout. `batch_size` is an int or `batch_size(k, state)`; batches are
-    drawn without replacement, keyed by (seed, k). `hyper` goes to the method through `bind`.
+    drawn without replacement, keyed by (seed, k). `hyper` goes to the method through `bind`; a method that works part
+    by part, such as LAMB or Shampoo, is given the problem's `layout` unless you pass another.
 
     `stop` maps rules to bounds: "grad_norm", "value" (both end as CONVERGED), "gradient_equivalents", "seconds",
     "divergence" (times max(1, |f(x0)|); 1e12 unless given). `callback(step)` sees every step and ends the run by
@@ -228,7 +230,7 @@ def minimize(
         checkpoint = Checkpoint(checkpoint)
 
     n = run.x0.shape[0]
-    identity = _identity(run, hyper) if checkpoint else {}
+    identity = _identity(run) if checkpoint else {}
     saved = _resume(checkpoint, identity, run.x0) if checkpoint else None
     if saved is None:
         xp = namespace(run.x0)
@@ -333,8 +335,14 @@ def _prepare(
                 f"batch_size must be in [1, {objective.n_examples}]",
                 batch_size,
             )
+    layout = getattr(problem, "layout", None)
+    by_part = "layout" in {*keywords(method.init), *keywords(method.step)}
+    if (
+        by_part and layout is not None and list(layout.shapes.values()) != [x0.shape]
+    ):  # one vector is left to the method
+        hyper = {"layout": layout, **hyper}
     ledger = Ledger()
-    return _Run(method, bind(method, **hyper), counted(objective, ledger), batch_size, seed, ledger, x0)
+    return _Run(method, bind(method, **hyper), counted(objective, ledger), batch_size, seed, ledger, x0, hyper)
 
 
 def _checked_rules(stop: Mapping[str, float]) -> dict[str, float]:
@@ -365,7 +373,7 @@ def _size(node: Any) -> float:
     return float(node.size) if hasattr(node, "shape") else 0.0
 
 
-def _identity(run: _Run, hyper: Mapping[str, Any]) -> dict[str, Any]:
+def _identity(run: _Run) -> dict[str, Any]:
     """Name what a checkpoint must agree with to be continued: method, knobs, seed, batches and start."""
 
     def words(value: Any) -> str:
@@ -374,7 +382,7 @@ def _identity(run: _Run, hyper: Mapping[str, Any]) -> dict[str, Any]:
     start = asnumpy(run.x0)
     return {
         "method": name_of(run.method),
-        "hyper": {key: words(value) for key, value in sorted(hyper.items())},
+        "hyper": {key: words(value) for key, value in sorted(run.hyper.items())},
         "seed": run.seed,
         "batch_size": words(run.batch_size),
         "n": int(start.shape[0]),

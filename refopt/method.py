@@ -14,6 +14,8 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from backends.arrays import Array
@@ -127,10 +129,11 @@ def name_of(method: Method) -> str:
     return str(getattr(method, "__name__", type(method).__name__)).rsplit(".", 1)[-1]
 
 
-def keywords(function: Callable[..., Any]) -> dict[str, Any]:
+@lru_cache(maxsize=1024)
+def keywords(function: Callable[..., Any]) -> Mapping[str, Any]:
     """Return the keyword-only parameters of `function` with their defaults, in order."""
     parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return MappingProxyType({p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY})
 
 
 def bind(method: Method, **hyper: Any) -> Bound:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import problems
-from refopt import Schedule, Status, iterate, minimize
-from refopt.first_order import adam, heavy_ball, schedule_free, sgd
-from refopt.objective import Objective
+from refopt import Layout, Schedule, Status, iterate, minimize
+from refopt import method as methods
+from refopt.first_order import adam, heavy_ball, lamb, schedule_free, sgd
+from refopt.objective import MissingPart, Objective
+from refopt.structured import muon, shampoo
+from refopt.wrappers import clip_by_norm, polyak_ruppert
 
 BOWL = Objective(value_and_grad=lambda x: (0.5 * (x @ x), 1.0 * x))
 ONES = np.ones(3)
@@ -207,3 +211,39 @@ def test_threads_of_runs_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(4) as pool:
         for x in pool.map(run, range(8)):
             assert np.array_equal(x, alone)
+
+
+MLP = problems.get("mlp_digits", hidden=(4,))
+
+
+@pytest.mark.parametrize("name", ["lamb", "lars", "adafactor", "novograd", "shampoo", "soap"])
+def test_a_method_that_works_part_by_part_gets_the_layout_of_the_problem(name: str) -> None:
+    own, whole = methods.get(name), Layout({"x": (MLP.n,)})
+    given = minimize(MLP, own, steps=3, layout=MLP.layout).x
+    assert np.array_equal(minimize(MLP, own, steps=3).x, given)
+    for k, x, _, _ in iterate(MLP, own):
+        if k == 3:
+            assert np.array_equal(x, given)
+            break
+    assert not np.array_equal(minimize(MLP, own, steps=3, layout=whole).x, given), "the caller's layout is kept"
+    alone = minimize(MLP.objective, own, x0=MLP.x0, steps=3).x
+    assert np.array_equal(alone, minimize(MLP, own, steps=3, layout=whole).x), "an objective alone has no layout"
+
+
+def test_wrapped_methods_get_the_layout_too() -> None:
+    wrapped = polyak_ruppert(clip_by_norm(shampoo, 1.0))
+    assert np.array_equal(minimize(MLP, wrapped, steps=3).x, minimize(MLP, wrapped, steps=3, layout=MLP.layout).x)
+
+
+def test_muon_takes_one_vector_as_a_column_and_needs_company_beside_matrices() -> None:
+    assert minimize(ROSENBROCK, muon, steps=2).steps == 2
+    with pytest.raises(MissingPart, match="muon moves matrices alone"):
+        minimize(MLP, muon, steps=1)
+
+
+def test_a_checkpoint_belongs_to_its_layout(tmp_path: Path) -> None:
+    path = tmp_path / "run.npz"
+    minimize(MLP, lamb, steps=2, checkpoint=path)
+    assert minimize(MLP, lamb, steps=3, checkpoint=path, layout=MLP.layout).steps == 3
+    with pytest.raises(ValueError, match="its hyper is"):
+        minimize(MLP, lamb, steps=4, checkpoint=path, layout=Layout({"x": (MLP.n,)}))

@@ -29,7 +29,10 @@ def race(
     ] = None,
     methods: Annotated[
         str | None,
-        typer.Option(help="Names, comma-separated; path/to/file.py:name for an update(x, g, state) of your own."),
+        typer.Option(
+            help="Names, comma-separated; muon+adamw is the first on matrices, the second on all else; "
+            "path/to/file.py:name for an update(x, g, state) of your own."
+        ),
     ] = None,
     budget: Annotated[
         str | None, typer.Option(help="What each run may spend: 500ge (gradient equivalents) or 30s.")

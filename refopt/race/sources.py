@@ -1,6 +1,7 @@
 """Methods and problems by name or from the user's own file, and knobs from text.
 
     adam                       a method of refopt
+    muon+adamw                 the first on the matrices of the problem's layout, the second on everything else
     path/to/my.py              a module with init, step, SPEC and DIALECTS
     path/to/my.py:update       a function update(x, g, state, *, lr=...) -> (x, state); state is None at first
 
@@ -37,6 +38,7 @@ from refopt.layout import Layout
 from refopt.method import LogUniform, Method, Spec, Wrapped, keywords
 from refopt.objective import Objective
 from refopt.status import nearest, require
+from refopt.wrappers import on_matrices
 
 SCHEDULES = ("constant", "piecewise", "inverse_sqrt", "robbins_monro", "cosine", "warm_up")
 
@@ -79,7 +81,8 @@ def read_options(text: str) -> dict[str, Any]:
 def find_method(text: str) -> Method:
     """Return the method that `text` names; see the module. Raises ValueError or TypeError, saying what is wrong."""
     if not _is_file(text):
-        return methods.get(text)
+        name, plus, rest = text.partition("+")
+        return on_matrices(methods.get(name), methods.get(rest)) if plus else methods.get(name)
     path, name = _split_file(text)
     found = getattr(_load(path), name, None) if name else _load(path)
     if isinstance(found, Method):

@@ -40,7 +40,7 @@ from backends.arrays import Array, namespace
 from backends.elementwise import elementwise
 from refopt.layout import Layout
 from refopt.method import Dialects, LogUniform, Spec
-from refopt.objective import Objective
+from refopt.objective import MissingPart, Objective
 from refopt.status import require
 
 Scale = Literal["original", "moonshot", "spectral"]
@@ -98,8 +98,8 @@ def step(
 ) -> tuple[Array, State]:
     """Take one step, matrix by matrix of `layout`.
 
-    Raises ValueError for lr, weight_decay, ns_steps or eps < 0, momentum outside [0, 1), an unknown word, and a part
-    that is no matrix.
+    Raises ValueError for lr, weight_decay, ns_steps or eps < 0, momentum outside [0, 1), and an unknown word;
+    MissingPart, a TypeError, for a layout with a part that is no matrix.
     """
     require(lr >= 0, "lr must be at least 0", lr)
     require(0 <= momentum < 1, "momentum must be in [0, 1)", momentum)
@@ -110,7 +110,10 @@ def step(
     require(eps_placement in ("added", "clamp"), "eps_placement must be 'added' or 'clamp'", eps_placement)
     layout = layout or Layout({"x": (x.shape[0], 1)})
     for name, shape in layout.shapes.items():
-        require(len(shape) >= 2, f"part {name!r} must be a matrix; wrappers.groups gives other parts AdamW", shape)
+        if len(shape) < 2:
+            raise MissingPart(
+                f"muon moves matrices alone, not part {name!r} of shape {shape}: on_matrices(muon, adamw)"
+            )
     xp = namespace(x)
     t = state.k + 1
     c_B, c_G = (1 - momentum ** (t + nesterov), 1 - momentum**t) if bias_correction else (1.0, 1.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from refopt import Schedule, bind
 from refopt.first_order import sgd
 from refopt.objective import Objective
 from refopt.race import sources
-from refopt.race.plan import Budget
+from refopt.race.engine import perform
+from refopt.race.plan import Budget, Settings, make_plan
 
 BOWL = Objective(value_and_grad=lambda x: (0.5 * (x @ x), x))
 
@@ -113,3 +115,23 @@ def test_the_seed_moves_the_start_where_a_problem_has_one() -> None:
     assert start("saddle", 0) != start("saddle", 1)
     assert start("saddle:seed=4", 0) == start("saddle:seed=4", 1)
     assert start("rosenbrock:n=4", 0) == start("rosenbrock:n=4", 1)
+
+
+def test_two_methods_are_one_by_the_layout() -> None:
+    both = sources.find_method("muon+adamw")
+    assert both.SPEC.title == "Muon on matrices, AdamW on the rest"
+    assert {"lr", "adamw_lr"} <= set(both.SPEC.search)
+    with pytest.raises(ValueError, match="unknown method 'adamv'; did you mean 'adam"):
+        sources.find_method("muon+adamv")
+    plan = make_plan(
+        Settings(problems=("mlp_digits:hidden=[4]", "saddle"), methods=("muon", "muon+adamw", "sgd"), seeds=1)
+    )
+    assert [(entry.problem.partition(":")[0], entry.method) for entry in plan.entries] == [
+        ("mlp_digits", "muon+adamw"),
+        ("mlp_digits", "sgd"),
+        ("saddle", "muon"),
+        ("saddle", "sgd"),
+    ]
+    assert [method for _, method, _ in plan.absent] == ["muon", "muon+adamw"]
+    run = next(iter(plan.entries)).run({"lr": "cosine(0.02, 4)", "adamw_lr": 1e-3}, 0)
+    assert perform(replace(run, budget=Budget(2.0, "ge"))).status == "BUDGET_SPENT"

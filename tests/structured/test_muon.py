@@ -117,9 +117,7 @@ def test_hidden_matrices_by_muon_and_the_rest_by_adamw() -> None:
 
 
 def test_a_part_that_is_no_matrix_is_named() -> None:
-    with pytest.raises(
-        ValueError, match=r"part 'b' must be a matrix; wrappers.groups gives other parts AdamW, got \(2"
-    ):
+    with pytest.raises(TypeError, match=r"not part 'b' of shape \(2,\): on_matrices\(muon, adamw\)"):
         points(muon, stream(6), layout=Layout({"W": (2, 2), "b": (2,)}))
 
 
