@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from backends import random
 from backends.arrays import Array, array_like, device, namespace
 from problems import data
 from problems.catalogue import problem
@@ -116,6 +117,25 @@ def _mlp_classifier(
     return classifier(name, title, mlp(widths, activation), dataset, like, l2=l2, seed=seed)
 
 
+def sparse(parts: dict[str, Array], incoming: int, seed: int) -> dict[str, Array]:
+    """Return initial `parts` with `incoming` weights of variance 1 into each unit, drawn with `seed`, the others zero.
+
+    So a unit's input has the same spread however many weights it has, and units differ. Biases are left as they are;
+    where fewer weights come in, all are drawn. Source: J. Martens, ICML 2010, with incoming = 15. Raises ValueError
+    for incoming < 1.
+    """
+    require(incoming >= 1, "incoming must be at least 1", incoming)
+    drawn = dict(parts)
+    for name, W in parts.items():
+        if name.endswith(".W"):
+            xp = namespace(W)
+            places = random.uniform(W.shape, seed=seed, k=0, purpose=f"sparse.{name}.places", like=W)
+            ranks = xp.argsort(xp.argsort(places, axis=0), axis=0)
+            normal = random.normal(W.shape, seed=seed, k=0, purpose=f"sparse.{name}", like=W)
+            drawn[name] = xp.where(ranks < incoming, normal, xp.zeros_like(W))
+    return drawn
+
+
 def autoencoder(
     name: str,
     title: str,
@@ -127,6 +147,7 @@ def autoencoder(
     activation: str,
     l2: float,
     seed: int,
+    incoming: int | None,
 ) -> Problem:
     """Return the problem of `autoencoder_digits` for other images (examples, pixels) in [0, 1]."""
     xp = namespace(like)
@@ -137,6 +158,7 @@ def autoencoder(
     layout = Layout(net.shapes)
     loss = BinaryCrossEntropy()
     pixels, test_pixels = array_like(images, like), array_like(test_images, like)
+    parts = net.init(like, seed)
 
     def test(x: Array) -> dict[str, float]:
         z = net.apply(layout.split(x), test_pixels)
@@ -147,7 +169,7 @@ def autoencoder(
         name=name,
         title=f"{title} autoencoder, n = {layout.n}",
         objective=network_objective(net, loss, pixels, pixels, l2=l2),
-        x0=layout.join(net.init(like, seed)),
+        x0=layout.join(parts if incoming is None else sparse(parts, incoming, seed)),
         layout=layout,
         test=test,
     )
@@ -161,19 +183,29 @@ def autoencoder_digits(
     activation: str = "tanh",
     l2: float = 0.0,
     seed: int = 0,
+    incoming: int | None = None,
 ) -> Problem:
     r"""A deep autoencoder of handwritten digits: 64-32-16-6-16-32-64, tanh, with a linear code.
 
         f(x) = mean_i sum_j ( log(1 + exp z_ij) - a_ij z_ij ) + l2/2 |x|^2,    z = net(x, a),  a = pixels in [0, 1]
 
-    `hidden` is the encoder down to the code; the decoder mirrors it. Images and x0 are as in `mlp_digits`; `test(x)`
-    is {"loss": f without l2, "squared error": mean_i |logistic(z_i) - a_i|^2} on the test images.
+    `hidden` is the encoder down to the code; the decoder mirrors it. Images and x0 are as in `mlp_digits`; given
+    `incoming`, x0 has so many weights of variance 1 into each unit, 15 in Martens (2010), and zeros elsewhere.
+    `test(x)` is {"loss": f without l2, "squared error": mean_i |logistic(z_i) - a_i|^2} on the test images.
     Modelled, small, on G. E. Hinton, R. R. Salakhutdinov, Science 313, 2006.
     """
     digits = data.digits()
     images = (digits.inputs, digits.test_inputs)
     return autoencoder(
-        "autoencoder_digits", "digits", *images, like, hidden=hidden, activation=activation, l2=l2, seed=seed
+        "autoencoder_digits",
+        "digits",
+        *images,
+        like,
+        hidden=hidden,
+        activation=activation,
+        l2=l2,
+        seed=seed,
+        incoming=incoming,
     )
 
 
@@ -185,6 +217,7 @@ def autoencoder_mnist5k(
     activation: str = "tanh",
     l2: float = 0.0,
     seed: int = 0,
+    incoming: int | None = None,
 ) -> Problem:
     r"""A deep autoencoder of MNIST's digits: 784-128-32-128-784, tanh, with a linear code.
 
@@ -194,7 +227,15 @@ def autoencoder_mnist5k(
     mnist = data.mnist5k()
     images = (mnist.inputs, mnist.test_inputs)
     return autoencoder(
-        "autoencoder_mnist5k", "MNIST-5k", *images, like, hidden=hidden, activation=activation, l2=l2, seed=seed
+        "autoencoder_mnist5k",
+        "MNIST-5k",
+        *images,
+        like,
+        hidden=hidden,
+        activation=activation,
+        l2=l2,
+        seed=seed,
+        incoming=incoming,
     )
 
 
@@ -207,6 +248,7 @@ def autoencoder_curves(
     activation: str = "logistic",
     l2: float = 0.0,
     seed: int = 0,
+    incoming: int | None = None,
 ) -> Problem:
     r"""A deep autoencoder of curves: 784-100-50-6-50-100-784, logistic, with a linear code.
 
@@ -218,5 +260,13 @@ def autoencoder_curves(
     images = data.curves_like(examples + examples // 5)
     parts = (images[:examples], images[examples:])
     return autoencoder(
-        "autoencoder_curves", "curves", *parts, like, hidden=hidden, activation=activation, l2=l2, seed=seed
+        "autoencoder_curves",
+        "curves",
+        *parts,
+        like,
+        hidden=hidden,
+        activation=activation,
+        l2=l2,
+        seed=seed,
+        incoming=incoming,
     )
