@@ -1,0 +1,163 @@
+"""What a claim is, how its runs are held, and the numbers that verdicts are made of.
+
+A claim compares entrants: a method on a problem, some knobs fixed, the others tuned by the same number of trials for
+everybody (`refopt.race.tuning`), then run from the seeds to report. Budgets are gradient equivalents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from statistics import median
+from types import TracebackType
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from backends.arrays import Array, all_finite
+from problems.problem import Problem
+from refopt.loop import Record, minimize
+from refopt.method import keywords
+from refopt.race import sources, tuning
+from refopt.race.engine import ENDLESS, Watch, do
+from refopt.race.plan import Budget, Run
+from refopt.race.results import Journal, Outcome
+
+Verdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "not comparable"]
+LOOKS = 200  # at the objective over all examples, in a run on minibatches
+UNTUNED: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A method on a problem. Knobs in `search`, those of its SPEC unless given, are tuned but for the `fixed` ones."""
+
+    problem: str
+    method: str
+    budget: float  # gradient equivalents
+    batch_size: int | None = None
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] | None = None
+
+
+class Finding(NamedTuple):
+    """Our number, in words, and what it says about the claim."""
+
+    number: str
+    verdict: Verdict
+
+
+Found: TypeAlias = Mapping[str, Sequence[Outcome]]
+"""For each entrant its outcomes, one a seed."""
+
+
+def _catalogue(text: str, seed: int, dtype: str) -> Problem:
+    return sources.find_problem(text, seed=seed, backend="numpy", dtype=dtype)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A paper's claim, how it is tried here, and the judgement of what was found."""
+
+    paper: str
+    claim: str
+    setting: str  # what is the same as in the paper, and what is not
+    entrants: Mapping[str, Entrant]
+    judge: Callable[[Found], Finding]
+    find: Callable[[str, int, str], Problem] = _catalogue
+    measure: Callable[[Problem, Array], Mapping[str, float]] = lambda problem, x: {}  # at the last point
+    dtype: str = "float32"
+
+
+class Here(AbstractContextManager["Here"]):
+    """An engine (`refopt.race.engine`) that performs the runs of a claim in this process, one after the other.
+
+    Unlike a race's it gives a method that can use one the problem's layout, and takes the claim's measurements.
+    """
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+
+    def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
+        """Yield the outcome of every run as it ends."""
+        for run in runs:
+            with np.errstate(all="ignore"):  # a diverging trial is an outcome
+                yield self._one(run)
+
+    def _one(self, run: Run) -> Outcome:
+        problem, method = self.claim.find(run.problem, run.seed, str(run.dtype)), sources.find_method(run.method)
+        knobs = sources.read_knobs(run.hyper)
+        if "layout" in keywords(method.init):
+            knobs["layout"] = problem.layout
+        every = 1
+        if run.batch_size is not None and problem.objective.n_examples is not None:
+            every = math.ceil(run.budget.amount * problem.objective.n_examples / run.batch_size / LOOKS)
+        result = minimize(
+            problem,
+            method,
+            steps=ENDLESS,
+            batch_size=run.batch_size,
+            seed=run.seed,
+            stop={run.budget.rule: run.budget.amount},
+            history_every=every,
+            **knobs,
+        )
+        rows = {name: [getattr(record, name) for record in result.history] for name in Record._fields}
+        measured = self.claim.measure(problem, result.x) if all_finite(result.x) else {}
+        return Outcome(run, result.status.name, str(result.status), rows, dict(result.ledger.counts), test=measured)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        """Nothing is held."""
+
+
+def hold(claim: Claim, journal: Journal, watch: Watch, *, trials: int, seeds: int, share: float = 1.0) -> Found:
+    """Tune every entrant by `trials` trials, run `seeds` seeds of the best, and return these.
+
+    `share` of the budgets is spent. Runs that the journal holds are not run again.
+    """
+    engine = Here(claim)
+    tried = {name: _trials(entrant, claim.dtype, trials, share) for name, entrant in claim.entrants.items()}
+    do(engine, "tuning", [run for runs in tried.values() for run in runs if len(runs) > 1], journal, watch)
+    chosen = {
+        name: runs[tuning.best([journal[run] for run in runs]) if len(runs) > 1 else 0] for name, runs in tried.items()
+    }
+    final = {
+        name: [_run(claim.entrants[name], run.hyper, seed, claim.dtype, share) for seed in range(seeds)]
+        for name, run in chosen.items()
+    }
+    do(engine, "running", [run for runs in final.values() for run in runs], journal, watch)
+    return {name: [journal[run] for run in runs] for name, runs in final.items()}
+
+
+def _trials(entrant: Entrant, dtype: str, count: int, share: float) -> list[Run]:
+    search = sources.find_method(entrant.method).SPEC.search if entrant.search is None else entrant.search
+    free = {knob: axis for knob, axis in search.items() if knob not in entrant.fixed}
+    found = tuning.settings(free, count, purpose=entrant.method)
+    return [_run(entrant, hyper, tuning.SEED, dtype, share) for hyper in found]
+
+
+def _run(entrant: Entrant, hyper: Mapping[str, Any], seed: int, dtype: str, share: float) -> Run:
+    budget, knobs = Budget(share * entrant.budget, "ge"), {**hyper, **entrant.fixed}
+    return Run(entrant.problem, entrant.method, knobs, seed, budget, entrant.batch_size, "numpy", dtype)
+
+
+def end(outcomes: Sequence[Outcome]) -> float:
+    """Return the median over the seeds of the value at the end of the budget, inf where most runs were lost."""
+    return median(outcome.end for outcome in outcomes)
+
+
+def place(outcomes: Sequence[Outcome], axis: str, value: float) -> float:
+    """Return the median over the seeds of where the column `axis` stood when `value` was first reached, or inf."""
+    return median(outcome.place_of(axis, value) for outcome in outcomes)
+
+
+def measured(outcomes: Sequence[Outcome], name: str) -> float:
+    """Return the median over the seeds of a measurement; nan where no run ended at a point."""
+    return median([outcome.test[name] for outcome in outcomes if name in outcome.test] or [math.nan])
+
+
+def of(parts: Sequence[bool]) -> Verdict:
+    """Return the verdict on a claim of several parts."""
+    return "holds" if all(parts) else "holds in part" if any(parts) else "does not hold"
