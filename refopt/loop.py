@@ -337,9 +337,7 @@ def _prepare(
             )
     layout = getattr(problem, "layout", None)
     by_part = "layout" in {*keywords(method.init), *keywords(method.step)}
-    if (
-        by_part and layout is not None and list(layout.shapes.values()) != [x0.shape]
-    ):  # one vector is left to the method
+    if by_part and layout is not None and list(layout.shapes.values()) != [x0.shape]:  # one vector has no parts
         hyper = {"layout": layout, **hyper}
     ledger = Ledger()
     return _Run(method, bind(method, **hyper), counted(objective, ledger), batch_size, seed, ledger, x0, hyper)

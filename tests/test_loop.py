@@ -237,7 +237,7 @@ def test_wrapped_methods_get_the_layout_too() -> None:
 
 def test_muon_takes_one_vector_as_a_column_and_needs_company_beside_matrices() -> None:
     assert minimize(ROSENBROCK, muon, steps=2).steps == 2
-    with pytest.raises(MissingPart, match="muon moves matrices alone"):
+    with pytest.raises(MissingPart, match="muon moves matrices, not part"):
         minimize(MLP, muon, steps=1)
 
 

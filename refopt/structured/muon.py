@@ -16,7 +16,8 @@ The iteration moves every singular value s of U / |U|_F by a s + b s^3 + c s^5, 
 steps s in [0.01, 1] lies in [0.68, 1.14]. So X is near the polar factor P Q^T of U = P S Q^T: steepest descent in the
 spectral norm, and the first step of Shampoo. The products are taken on the shorter side.
 A kernel (..., d_in, d_out) of more axes is the matrix (... d_in, d_out); without a `layout` x is one column, and X its
-direction. Vectors, embeddings and the output layer are not Muon's: give them AdamW, by `wrappers.groups`:
+direction. Vectors, embeddings and the output layer are not Muon's. `wrappers.on_matrices(muon, adamw)` gives AdamW the
+vectors, `wrappers.groups` all three:
 
     hidden = lambda name, shape: len(shape) >= 2 and name != "dense2.W"
     groups(layout, {"hidden": (hidden, muon, {"lr": 0.02}), "rest": (lambda *part: True, adamw, {"lr": 3e-4})})
@@ -111,9 +112,7 @@ def step(
     layout = layout or Layout({"x": (x.shape[0], 1)})
     for name, shape in layout.shapes.items():
         if len(shape) < 2:
-            raise MissingPart(
-                f"muon moves matrices alone, not part {name!r} of shape {shape}: on_matrices(muon, adamw)"
-            )
+            raise MissingPart(f"muon moves matrices, not part {name!r} of shape {shape}: on_matrices(muon, adamw)")
     xp = namespace(x)
     t = state.k + 1
     c_B, c_G = (1 - momentum ** (t + nesterov), 1 - momentum**t) if bias_correction else (1.0, 1.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def is_matrix(name: str, shape: tuple[int, ...]) -> bool:
 
 def test_it_is_groups_on_the_layout_of_the_problem() -> None:
     lr = schedules.cosine(0.02, 5)
-    chosen = {
+    chosen: dict[str, Any] = {
         "matrices": (is_matrix, muon, {"lr": lr, "momentum": 0.9}),
         "rest": (lambda name, shape: True, adamw, {"lr": 3e-3, "beta1": 0.8}),
     }
