@@ -78,7 +78,7 @@ def page(surveys: Mapping[str, Mapping[str, str]], points: Mapping[str, str], bu
             lines.append(f"| {name} | {seen['L']} of {seen.total() - seen['-']} | {cells} |")
         absent = [name for name in members if name not in taking]
         if absent:
-            lines.append(f"\nNot taking part: {', '.join(absent)}.")
+            lines += ([""] if taking else []) + [f"Not taking part: {', '.join(absent)}."]
         lines.append("")
     return "\n".join(lines)
 
