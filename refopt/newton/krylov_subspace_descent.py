@@ -5,7 +5,8 @@ r"""Krylov subspace descent: a quasi-Newton method in a Krylov space, anew at ea
                                                D^-1/2 d_last has outside of their span, made of length 1
     P = W^T D^1/2 H D^1/2 W = U diag(theta) U^T
     V = D^1/2 W U diag(|theta|)^-1/2           (n, m + 1)
-    a: BFGS on f_C(x + V a) from a = 0 and the inverse Hessian I, until |V^T grad f_C| <= rtol times that at x
+    a: BFGS on f_C(x + V a) from a = 0 and the inverse Hessian I, until |V^T grad f_C| <= rtol times that at x, or for
+       `inner` iterations
     d = V a
     x = x + d
 
@@ -20,6 +21,7 @@ D is I, or by `preconditioner` "fisher" 1 / (mean_i g_i .* g_i), g_i the gradien
 Source: O. Vinyals, D. Povey, AISTATS 2012, arXiv:1111.4259.
 Cost: 1 gradient; on B a linearisation and m + 1 products; on C a gradient a trial step of BFGS, one an iteration as a
 rule; 12 n m^2 flops.    Memory: 1 vector between steps; 3 m within.
+Differs: the paper clips theta from below, negative ones too, where here their modulus counts.
 """
 
 from __future__ import annotations
