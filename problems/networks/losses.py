@@ -31,8 +31,11 @@ class Loss(Protocol):
     def hessian_diagonals(self, z: Array) -> Array:
         """Return the diagonals of those Hessians, shape (..., batch, d)."""
 
-    def sample_targets(self, z: Array, seed: int, k: int) -> Array:
-        """Draw y (..., batch, d) from the model's own distribution, keyed by (seed, k)."""
+    def mean(self, z: Array) -> Array:
+        """Return E[y | z] (..., batch, d)."""
+
+    def draw(self, mean: Array, seed: int, k: int) -> Array:
+        """Draw y (..., batch, d) from the model's own distribution, which has that mean, keyed by (seed, k)."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ class SoftmaxCrossEntropy:
         p = softmax(z)
         return p * (1.0 - p)
 
-    def sample_targets(self, z: Array, seed: int, k: int) -> Array:
-        xp = namespace(z)
-        u = random.uniform((*z.shape[:-1], 1), seed=seed, k=k, purpose="model targets", like=z)
-        below = xp.cumulative_sum(softmax(z), axis=-1)[..., :-1]
+    def mean(self, z: Array) -> Array:
+        return softmax(z)
+
+    def draw(self, mean: Array, seed: int, k: int) -> Array:
+        xp = namespace(mean)
+        u = random.uniform((*mean.shape[:-1], 1), seed=seed, k=k, purpose="model targets", like=mean)
+        below = xp.cumulative_sum(mean, axis=-1)[..., :-1]
         labels = xp.sum(xp.astype(u >= below, xp.int64), axis=-1)
-        return one_hot(labels, z.shape[-1], like=z)
+        return one_hot(labels, mean.shape[-1], like=mean)
 
 
 class BinaryCrossEntropy:
@@ -92,9 +98,12 @@ class BinaryCrossEntropy:
     def hessian_diagonals(self, z: Array) -> Array:
         return logistic(z) * logistic(-z)
 
-    def sample_targets(self, z: Array, seed: int, k: int) -> Array:
-        u = random.uniform(z.shape, seed=seed, k=k, purpose="model targets", like=z)
-        return namespace(z).astype(u < logistic(z), z.dtype)
+    def mean(self, z: Array) -> Array:
+        return logistic(z)
+
+    def draw(self, mean: Array, seed: int, k: int) -> Array:
+        u = random.uniform(mean.shape, seed=seed, k=k, purpose="model targets", like=mean)
+        return namespace(mean).astype(u < mean, mean.dtype)
 
 
 class SquaredError:
@@ -111,8 +120,11 @@ class SquaredError:
     def hessian_diagonals(self, z: Array) -> Array:
         return namespace(z).ones_like(z)
 
-    def sample_targets(self, z: Array, seed: int, k: int) -> Array:
-        return z + random.normal(z.shape, seed=seed, k=k, purpose="model targets", like=z)
+    def mean(self, z: Array) -> Array:
+        return z
+
+    def draw(self, mean: Array, seed: int, k: int) -> Array:
+        return mean + random.normal(mean.shape, seed=seed, k=k, purpose="model targets", like=mean)
 
 
 def one_hot(labels: Array, classes: int, like: Array) -> Array:

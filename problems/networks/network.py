@@ -101,7 +101,8 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         z, cache = forward(x)
         if seed is None:
             return gauss_newton(cache, loss.hessians(z))
-        _, d = loss.value_and_grads(z, loss.sample_targets(z, seed, k))
+        mean = loss.mean(z)
+        d = mean - loss.draw(mean, seed, k)
         xp = namespace(d)
         of_one = tuple(range(1 - d.ndim, 0))  # the axes of one example's outputs
         return gauss_newton(cache, lambda Jv: d * xp.sum(d * Jv, axis=of_one, keepdims=True))
@@ -110,14 +111,14 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         xp = namespace(x, inputs)
         # Batches of one along a leading axis: the same passes then keep the examples apart.
         z, cache = net.forward(layout.split(x), xp.expand_dims(inputs, axis=1))
-        _, d = loss.value_and_grads(z, xp.expand_dims(targets, axis=1))
+        d = loss.mean(z) - xp.expand_dims(targets, axis=1)
         _, back = net.backward(cache, d, to_input=False)
         return ridge(_join(layout, net.gradients(cache, back)), x)
 
     def layers(x: Array, *, seed: int | None = None, k: int = 0) -> dict[str, Layer]:
         z, cache = forward(x)
-        y = targets if seed is None else loss.sample_targets(z, seed, k)
-        _, d = loss.value_and_grads(z, y)
+        mean = loss.mean(z)
+        d = mean - (targets if seed is None else loss.draw(mean, seed, k))
         _, back = net.backward(cache, d, to_input=False)
         return {name: Layer(_where(layout, name), a, gz) for name, (a, gz) in net.factors(cache, back).items()}
 

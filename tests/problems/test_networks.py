@@ -140,7 +140,7 @@ def test_sampled_fisher_matrix_is_the_outer_products_of_the_sampled_gradients(ba
     objective = small.objective(backend, "tanh", loss)
     x, inputs = backend.array(small.x0), backend.array(small.X)
     z = small.net().apply(Layout(small.net().shapes).split(x), inputs)
-    sampled = small.LOSSES[loss].sample_targets(z, 5, 2)
+    sampled = small.LOSSES[loss].draw(small.LOSSES[loss].mean(z), 5, 2)
     drawn = network_objective(small.net(), small.LOSSES[loss], inputs, sampled)
     P = backend.numpy(drawn.per_example_grads(x))
     V = backend.array(small.V)
@@ -418,7 +418,7 @@ def test_small_losses_keep_their_relative_accuracy():
 @pytest.mark.parametrize("loss", small.LOSSES)
 def test_sampled_targets_have_the_models_mean_and_covariance(backend, loss):
     z = backend.array(np.tile([[0.3, -1.0, 1.2]], (20000, 1)))
-    y = small.LOSSES[loss].sample_targets(z, 0, 0)
+    y = small.LOSSES[loss].draw(small.LOSSES[loss].mean(z), 0, 0)
     assert y.dtype == z.dtype
     y = backend.numpy(y)
     _, minus_mean = small.LOSSES[loss].value_and_grads(z[:1, :], 0.0 * z[:1, :])
@@ -437,9 +437,9 @@ def test_a_draw_above_the_rounded_sum_of_the_probabilities_is_the_last_class(mon
     monkeypatch.setattr(random, "uniform", lambda shape, **_: np.full(shape, just_below_1))
     z = np.zeros((1, 10))
     assert np.sum(np.cumsum(softmax(z))[-1:] <= just_below_1) == 1
-    assert np.array_equal(SoftmaxCrossEntropy().sample_targets(z, 0, 0), np.eye(10)[9:])
+    assert np.array_equal(SoftmaxCrossEntropy().draw(softmax(z), 0, 0), np.eye(10)[9:])
 
 
 def test_sampled_classes_are_certain_where_the_model_is():
     z = np.diag([1e3, 1e3, 1e3])
-    assert np.array_equal(SoftmaxCrossEntropy().sample_targets(z, 0, 0), np.eye(3))
+    assert np.array_equal(SoftmaxCrossEntropy().draw(softmax(z), 0, 0), np.eye(3))

@@ -24,7 +24,7 @@ from problems.networks.layers import (
     Residual,
     Stack,
 )
-from problems.networks.losses import SoftmaxCrossEntropy
+from problems.networks.losses import SoftmaxCrossEntropy, softmax
 from problems.networks.network import network_objective
 from refopt.layout import Layout
 from refopt.objective import Objective
@@ -158,7 +158,7 @@ def test_per_example_gradients_are_those_of_the_tape_and_make_the_sampled_fisher
         loss = naive_loss(targets[i : i + 1, ...])
         alone = autodiff.grad(lambda x, xp, outputs=outputs, loss=loss: loss(outputs(x, xp), xp))(x)
         assert_allclose(P[i], backend.numpy(alone), rtol=1e-9, atol=1e-12)
-    sampled = LOSS.sample_targets(net.apply(Layout(net.shapes).split(x), inputs), 5, 2)
+    sampled = LOSS.draw(softmax(net.apply(Layout(net.shapes).split(x), inputs)), 5, 2)
     drawn = network_objective(net, LOSS, inputs, sampled)
     P, V = backend.numpy(drawn.per_example_grads(x)), directions(net)
     F = objective.fisher(x, seed=5, k=2)
