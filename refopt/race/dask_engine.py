@@ -1,11 +1,15 @@
-"""Runs on a cluster of Dask distributed: a run is a task, whose key is the run's own.
+"""Runs on a cluster of Dask distributed: a run is a task, named by the run's own key.
 
-A worker that is lost takes only the runs under way on it along, and they are performed elsewhere. A run during which
-`ATTEMPTS` workers were lost is left out and named when all others have ended.
+A worker that is lost takes only the runs under way on it along, and they are performed elsewhere. Dask blames a lost
+worker on every task that waited there too, and gives a task up when it was blamed four times: such runs are performed
+again at the end, one by one, and only what then still ends its workers is left out, and named.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import ModuleType, TracebackType
@@ -18,16 +22,15 @@ from refopt.race.results import Outcome
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-ATTEMPTS = 4
-PATIENCE = 30  # seconds, for a scheduler to answer and for a first worker to come
+PATIENCE = 30  # seconds for a scheduler to answer
 KEPT = "finished runs are kept, and --resume goes on"
 
 
 class Dask:
     """An engine: the workers of the `scheduler` at an address, or `workers` processes of this machine without one.
 
-    Workers need the same refopt and the same files at the same paths. Raises RuntimeError where Dask distributed is not
-    installed and, on entering, where no scheduler answers.
+    Workers need the same refopt, and the user's own files under the same names. Raises RuntimeError where Dask
+    distributed is not installed and, on entering, where no scheduler answers.
     """
 
     def __init__(self, scheduler: str | None, workers: int) -> None:
@@ -37,38 +40,51 @@ class Dask:
         self.client: Client | None = None
 
     def __enter__(self) -> Self:
-        distributed = self.distributed
+        import dask
+
         if self.scheduler is None:
-            self.cluster = distributed.LocalCluster(
-                n_workers=self.workers, threads_per_worker=1, dashboard_address=None, env=ONE_THREAD
-            )
+            # Runs wait at the workers, which saves a round trip each; idle workers steal them from busy ones.
+            with dask.config.set({"distributed.scheduler.worker-saturation": math.inf}):
+                self.cluster = self.distributed.LocalCluster(
+                    n_workers=self.workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                    env=ONE_THREAD,
+                )
         try:
-            self.client = distributed.Client(self.cluster or self.scheduler, timeout=PATIENCE)
+            self.client = self.distributed.Client(self.cluster or self.scheduler, timeout=PATIENCE)
         except (OSError, ValueError) as error:
             raise RuntimeError(f"no Dask scheduler answers at {self.scheduler}: {error}") from None
         return self
 
     def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
-        """Yield the outcome of every run as it ends. Raises RuntimeError, in the end, where some could not be had."""
+        """Yield the outcome of every run as it ends. Raises RuntimeError where the scheduler is lost.
+
+        Raises it in the end, too, where a run could not be performed.
+        """
+        suspects: dict[str, str] = {}
+        yield from self._perform(runs, suspects)
+        guilty: dict[str, str] = {}
+        for run in runs:
+            if _name(run) in suspects:
+                yield from self._perform([run], guilty)
+        if guilty:
+            raise RuntimeError(f"{len(guilty)} runs were not performed ({next(iter(guilty.values()))}); {KEPT}")
+
+    def _perform(self, runs: Sequence[Run], failed: dict[str, str]) -> Iterator[Outcome]:
+        """Yield outcomes, and enter into `failed` the names of the tasks that have none, each with what Dask says."""
         assert self.client is not None
-        if not runs:
-            return
-        lost: list[str] = []
-        # Nothing but `ended` holds the futures: what has been yielded is let go of on the workers.
+        # Only `ended` holds the futures: what has been yielded is let go of on the workers.
         ended = self.distributed.as_completed(
-            self.client.map(_perform, runs, key=[run.key for run in runs], retries=ATTEMPTS - 1, pure=False),
-            with_results=True,
-            raise_errors=False,
+            self.client.map(_perform, runs, key=[_name(run) for run in runs], retries=2, pure=False)
         )
-        for future, outcome in ended:
-            if future.status == "finished":
-                yield outcome
-            elif future.status == "error":
-                lost.append(str(outcome[1]))
-            else:
+        for batch in ended.batches():  # fetched in one go
+            states = Counter(future.status for future in batch)
+            if states["cancelled"] or states["lost"]:
                 raise RuntimeError(f"the Dask scheduler was lost; {KEPT}")
-        if lost:
-            raise RuntimeError(f"{len(lost)} runs could not be performed, one of them because {lost[0]}; {KEPT}")
+            failed.update({future.key: str(future.exception()) for future in batch if future.status == "error"})
+            yield from self.client.gather([future for future in batch if future.status == "finished"])
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         if self.client is not None:
@@ -85,8 +101,13 @@ def _distributed() -> ModuleType:
     return distributed
 
 
+def _name(run: Run) -> str:
+    """Return the name of a run's task. The prefix makes them one group, which the scheduler keeps account of as one."""
+    return f"run-{run.key}"
+
+
 def _perform(run: Run) -> Outcome:
-    """Perform a run, on a worker, where it would be the same run."""
-    if replace(run).key != run.key:  # a copy works its key out anew
-        raise RuntimeError(f"a worker has another refopt, or other files, than {run.method} on {run.problem} asks for")
+    """Perform a run on a worker, where it is the same run: a copy works its key out anew."""
+    if replace(run).key != run.key:
+        raise RuntimeError(f"a worker has another refopt or other files than {run.method} on {run.problem} asks for")
     return perform(run)
