@@ -59,6 +59,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "refopt.race": OURS,
     "refopt.spectrum": OURS,
     "refopt.saddles": OURS,
+    "refopt.sharded": OURS,
     "refopt.conformance": OURS,
     "refopt.lab": OURS,
     "refopt": ("refopt",),
