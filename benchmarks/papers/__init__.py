@@ -1,12 +1,22 @@
 """Claims of papers, one file a paper, told in the order of their years."""
 
-from papers import martens_2010, martens_grosse_2015
+from papers import (
+    dauphin_2014,
+    martens_2010,
+    martens_grosse_2015,
+    sutskever_2013,
+    vinyals_povey_2012,
+    vyas_2025,
+    zhang_2019,
+)
 from papers.claim import Claim
 
 CLAIMS: dict[str, Claim] = {
-    module.__name__.rpartition(".")[2]: module.CLAIM
-    for module in (
-        martens_2010,
-        martens_grosse_2015,
-    )
+    "martens_2010": martens_2010.CLAIM,
+    "vinyals_povey_2012": vinyals_povey_2012.CLAIM,
+    "sutskever_2013": sutskever_2013.CLAIM,
+    "dauphin_2014": dauphin_2014.CLAIM,
+    "martens_grosse_2015": martens_grosse_2015.CLAIM,
+    "zhang_2019": zhang_2019.CLAIM,
+    "vyas_2025": vyas_2025.CLAIM,
 }

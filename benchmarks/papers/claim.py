@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from backends.arrays import Array, all_finite
+from backends.arrays import Array
 from problems.problem import Problem
 from refopt.loop import Record, minimize
 from refopt.method import keywords
@@ -24,10 +24,10 @@ from refopt.race import sources, tuning
 from refopt.race.engine import ENDLESS, Watch, do
 from refopt.race.plan import Budget, Run
 from refopt.race.results import Journal, Outcome
+from refopt.status import Status
 
 Verdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "not comparable"]
 LOOKS = 200  # at the objective over all examples, in a run on minibatches
-UNTUNED: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Here(AbstractContextManager["Here"]):
 
     def _one(self, run: Run) -> Outcome:
         problem, method = self.claim.find(run.problem, run.seed, str(run.dtype)), sources.find_method(run.method)
-        knobs = sources.read_knobs(run.hyper)
+        formulas = {knob: text for knob, text in run.hyper.items() if isinstance(text, str) and "(" in text}
+        knobs = {**run.hyper, **sources.read_knobs(formulas)}
         if "layout" in keywords(method.init):
             knobs["layout"] = problem.layout
         every = 1
@@ -105,7 +106,8 @@ class Here(AbstractContextManager["Here"]):
             **knobs,
         )
         rows = {name: [getattr(record, name) for record in result.history] for name in Record._fields}
-        measured = self.claim.measure(problem, result.x) if all_finite(result.x) else {}
+        lost = result.status in (Status.DIVERGED, Status.NOT_FINITE)
+        measured = {} if lost else self.claim.measure(problem, result.x)
         return Outcome(run, result.status.name, str(result.status), rows, dict(result.ledger.counts), test=measured)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:

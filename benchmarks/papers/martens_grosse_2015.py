@@ -28,10 +28,10 @@ CLAIM = Claim(
     setting="Their autoencoders and growing batches are replaced by the digits' autoencoder on the full batch, so that "
     "there is no noise that would slow K-FAC down; the target is where Nesterov's method, tuned, ends.",
     entrants={
-        "Nesterov": Entrant(PROBLEM, "nesterov", 1200),
-        "K-FAC": Entrant(PROBLEM, "kfac", 600),
-        "K-FAC, no momentum": Entrant(PROBLEM, "kfac", 600, fixed={"momentum": 0.0}),
-        "K-FAC, block-tridiagonal": Entrant(PROBLEM, "kfac", 600, fixed={"structure": "block_tridiagonal"}),
+        "Nesterov": Entrant(PROBLEM, "nesterov", 800),
+        "K-FAC": Entrant(PROBLEM, "kfac", 400),
+        "K-FAC, no momentum": Entrant(PROBLEM, "kfac", 400, fixed={"momentum": 0.0}),
+        "K-FAC, block-tridiagonal": Entrant(PROBLEM, "kfac", 400, fixed={"structure": "block_tridiagonal"}),
     },
     judge=judge,
 )

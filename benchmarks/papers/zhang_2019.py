@@ -1,0 +1,72 @@
+"""Fixup: depth without normalisation, and which units die (Zhang, Dauphin and Ma, 2019)."""
+
+from __future__ import annotations
+
+from backends.arrays import Array, namespace
+from papers.claim import Claim, Entrant, Finding, Found, end, measured, of
+from problems.problem import Problem
+
+DEPTHS, BUDGET, BATCH = (4, 16, 64), 15, 128
+TRAINED = 0.5  # f, which is log 10 = 2.3 where nothing is known
+
+
+def dead(problem: Problem, x: Array) -> float:
+    """Return the share of units whose output is the same for all examples, those before a dense layer counted."""
+    units = constant = 0
+    for name, layer in problem.objective.layers(x).items():
+        shape = problem.layout.shapes.get(f"{name}.W", (64, 0))
+        if shape[0] != 64:  # else it is a scalar, or the first layer, which sees pixels
+            xp, a = namespace(layer.inputs), layer.inputs[:, : shape[0]]
+            units += shape[0]
+            constant += int(xp.sum(xp.astype(xp.max(a, axis=0) == xp.min(a, axis=0), xp.int64)))
+    return constant / units
+
+
+def measure(problem: Problem, x: Array) -> dict[str, float]:
+    """Return the share of dead units at the start and at the end."""
+    return {"dead at the start": dead(problem, problem.x0), "dead at the end": dead(problem, x)}
+
+
+def entrant(depth: int, init: str, method: str) -> Entrant:
+    fixed = {"momentum": 0.9} if method == "heavy_ball" else {}
+    return Entrant(f"resnet_digits:depth={depth},init={init}", method, BUDGET, BATCH, fixed=fixed)
+
+
+def judge(found: Found) -> Finding:
+    """Ask Fixup to train at every depth, and to matter at the largest."""
+    f = {name: end(outcomes) for name, outcomes in found.items()}
+    deepest = DEPTHS[-1]
+    parts = [
+        all(f[f"{depth} layers, fixup"] < TRAINED for depth in DEPTHS),
+        not f[f"{deepest} layers, standard"] < TRAINED,
+    ]
+    died = ", ".join(
+        f"{name.removeprefix(f'{deepest} layers, ')} {measured(outcomes, 'dead at the end'):.0%}"
+        for name, outcomes in found.items()
+        if name.startswith(f"{deepest} layers")
+    )
+    said = ", ".join(f"{name} {value:.3g}" for name, value in f.items())
+    return Finding(f"f: {said}; dead units at {deepest} layers: {died}", of(parts))
+
+
+CLAIM = Claim(
+    paper="Zhang, Dauphin, Ma, ICLR 2019, arXiv:1901.09321",
+    claim="Residual networks without normalisation train at any depth from Fixup's start, at the same rates, where from "
+    "the standard start deep ones do not.",
+    setting=f"Dense residual networks of width 32 on digits, 4 to 64 layers where they went to 10000; {BUDGET} epochs in "
+    f"batches of {BATCH}; heavy ball with momentum 0.9, its rate tuned, and Adam at the largest depth. Trained means "
+    f"f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a question to "
+    f"the initialisation and to the optimizer, so both are varied.",
+    entrants={
+        **{
+            f"{depth} layers, {init}": entrant(depth, init, "heavy_ball")
+            for depth in DEPTHS
+            for init in ("standard", "fixup")
+        },
+        **{
+            f"{DEPTHS[-1]} layers, {init}, Adam": entrant(DEPTHS[-1], init, "adam") for init in ("standard", "fixup")
+        },
+    },
+    judge=judge,
+    measure=measure,
+)
