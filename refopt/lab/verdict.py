@@ -148,7 +148,7 @@ def _number(value: Any) -> float:
 
 
 def _names(order: Sequence[tuple[str, float]], count: int = 3) -> str:
-    return ", ".join(f"[{m}](../methods/{m}.md)" for m, _ in order[:count])
+    return ", ".join(f"[{m}](../methods/{m.partition('+')[0]}.md)" for m, _ in order[:count])
 
 
 def hope(rows: Mapping[str, Rows]) -> Iterable[str]:

@@ -100,7 +100,8 @@ def _beside(found: Standings, first: Standing, second: Standing) -> str:
 
 
 def uses_curvature(method: str) -> bool:
-    """Say whether a method uses more than gradients one by one; of the user's own nothing is known."""
+    """Say whether a method, or the first of a pair, uses more than gradients one by one; of a user's own, no."""
+    method = method.partition("+")[0]
     return method in methods.names() and methods.folder_of(method) in CURVATURE
 
 

@@ -76,7 +76,7 @@ def test_every_study_is_found_and_asks_for_known_things() -> None:
         for scale in ("reduced", "full"):
             for settings in study.get(name).races(scale):
                 assert isinstance(settings, Settings)
-                assert set(settings.methods) <= set(method.names())
+                assert {one for name in settings.methods for one in name.split("+")} <= set(method.names())
                 for problem in settings.problems:
                     text, _, options = problem.partition(":")
                     import problems

@@ -138,7 +138,7 @@ WAYS = {
     "Hessian product": "the Hessian product of the batch",
     "same batch": "the difference of two gradients of one batch",
     "two batches": "the difference of two gradients of different batches, as consecutive steps give it",
-    "regression": "the parabola: regression on the gradients seen",
+    "regression": "the parabola's regression on the gradients seen",
 }
 
 
@@ -198,7 +198,7 @@ def findings(rows: Rows) -> Findings:
     order = list(dict.fromkeys(row["method"] for row in levels))
     table = Table(
         ("method", *(_case(*case) for case in cases)),
-        [[m, *(f"{_level(levels, m, case):.2g}" for case in cases)] for m in order],
+        [[m, *(_cell(levels, m, case) for case in cases)] for m in order],
     )
     shares = _shares(signs)
     batches = sorted({row["batch"] for row in signs})
@@ -234,6 +234,12 @@ def _level(levels: Rows, method: str, case: tuple[str, float]) -> float:
     return median(value if not math.isnan(value) else math.inf for value in found) if found else math.inf
 
 
+def _cell(levels: Rows, method: str, case: tuple[str, float]) -> str:
+    took = any(row["method"] == method and (row["model"], row["strength"]) == case for row in levels)
+    level = _level(levels, method, case)
+    return "-" if not took else "lost" if level == math.inf else f"{level:.2g}"
+
+
 def _shares(signs: Rows) -> dict[tuple[str, int], float]:
     """Return, by way and batch, the share of estimates whose sign is right."""
     right: dict[tuple[str, int], list[bool]] = {}
@@ -258,9 +264,12 @@ def _draw(levels: Rows, order: Sequence[str], shares: dict[tuple[str, int], floa
                 marker="D" if curved else "s",
                 markersize=4,
                 linewidth=0.8,
+                label="uses curvature" if curved else "gradients alone",
             )
         page.dress(panel, f"{model}: level reached")
         panel.set_xlabel("strength" if model != "minibatches" else "1 / batch")
+    kinds = {line.get_label(): line for line in figure.axes[0].get_lines()}
+    figure.axes[0].legend(kinds.values(), kinds.keys(), frameon=False, fontsize=8)
     last = figure.axes[-1]
     for way, colour, marker in zip(WAYS, page.COLOURS, "osv^", strict=False):
         last.semilogx(batches, [shares[way, b] for b in batches], color=colour, marker=marker, label=way)

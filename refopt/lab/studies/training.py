@@ -45,7 +45,7 @@ METHODS = (
     "ekfac",
     "shampoo",
     "soap",
-    "muon",
+    "muon+adamw",
 )
 PLACES = {"gradient_equivalents": "gradient equivalents", "seconds": "seconds", "k": "steps"}
 GOOD = 2.0  # a setting is good where its end is at most this times the best end that anybody's trial reached
@@ -53,8 +53,6 @@ GOOD = 2.0  # a setting is good where its end is at most this times the best end
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
-    from refopt import method
-
     chosen, budget, seeds, tune = (
         (("mlp_digits", "autoencoder_digits:hidden=[16,6]"), "8ge", 2, 4)
         if scale == "reduced"
@@ -73,9 +71,8 @@ def races(scale: Scale) -> list[Settings]:
             16,
         )
     )
-    there = tuple(name for name in METHODS if name in method.names())
     return [
-        Settings(problems=(p,), methods=there, budget=budget, batch_size=64, seeds=seeds, tune=tune) for p in chosen
+        Settings(problems=(p,), methods=METHODS, budget=budget, batch_size=64, seeds=seeds, tune=tune) for p in chosen
     ]
 
 
