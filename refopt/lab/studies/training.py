@@ -54,7 +54,7 @@ GOOD = 2.0  # a setting is good where its end is at most this times the best end
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
     chosen, budget, seeds, tune = (
-        (("mlp_digits", "autoencoder_digits:hidden=[16,6]"), "8ge", 2, 4)
+        (("mlp_digits", "autoencoder_digits:hidden=[16,6]", "resnet_digits:depth=6"), "15ge", 3, 6)
         if scale == "reduced"
         else (
             (
@@ -64,6 +64,7 @@ def races(scale: Scale) -> list[Settings]:
                 "autoencoder_mnist5k",
                 "conv_digits",
                 "resnet_digits",
+                "char_lm",
                 "matrix_factorisation",
             ),
             "40ge",
