@@ -5,13 +5,73 @@ from __future__ import annotations
 import inspect
 import itertools
 import re
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
+from markdown import Extension, Markdown
+from markdown.preprocessors import Preprocessor
 from mkdocs.structure.files import File, Files
 
 from refopt import method
+
+sys.path.insert(0, str(Path(__file__).parent))
+import figures
+import maths
+
+LESSONS = {
+    "first_order": "adaptive",
+    "gradient_regression": "gradient_regression",
+    "quasi_newton": "quasi_newton",
+    "diagonal": "curvature_products",
+    "newton": "newton",
+    "structured": "kronecker",
+    "variance_reduction": "gradient_descent",
+    **dict.fromkeys(("sgd", "asgd", "schedule_free"), "gradient_descent"),
+    **dict.fromkeys(("heavy_ball", "nesterov", "nesterov_convex", "qhm", "aggmo"), "momentum"),
+    **dict.fromkeys(("nonlinear_cg", "newton_cg", "gauss_newton", "hessian_free", "trust_region"), "cg"),
+}
+"""The page of the course that leads to a folder, or to a method of its own."""
+
+KNOWN = {"lr", "momentum", "beta1", "beta2", "dx", "dg", "dxx", "dgx", "mx", "mg", "rtol"}
+"""The names of more than one letter that are quantities on the written pages."""
+
+
+class Doctests(Preprocessor, Extension):
+    """Fences the doctests of docstrings, whose >>> Markdown takes for quotations."""
+
+    def extendMarkdown(self, md: Markdown) -> None:
+        """Take part after the lines are normalised, before fences are read."""
+        md.preprocessors.register(self, "doctests", 27)
+
+    def run(self, lines: list[str]) -> list[str]:
+        """Return the lines with a fence around each block that begins with >>>."""
+        fenced = re.sub(r"^(>>> .*?)(?=^\s*$|\Z)", r"```pycon\n\1\n```\n", "\n".join(lines), flags=re.M | re.S)
+        return fenced.split("\n")
+
+
+def on_config(config: Any) -> Any:
+    """List the methods in the navigation, folder by folder."""
+    config.markdown_extensions.append(Doctests())
+    folders = [
+        {folder.replace("_", " ").capitalize(): [f"methods/{name}.md" for name in names]}
+        for folder, names in itertools.groupby(method.names(), method.folder_of)
+    ]
+    for entry in config.nav:
+        if "Methods" in entry:
+            entry["Methods"] = ["methods/index.md", *folders]
+    return config
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Set the formulas of the written pages: `$x = x - lr g$` in a line, and blocks fenced as `maths`."""
+    if page.file.src_uri.startswith("methods/"):
+        return markdown
+    markdown = re.sub(r"^```maths\n(.*?)^```$", lambda m: maths.rule(m[1], KNOWN), markdown, flags=re.M | re.S)
+    parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.M | re.S)
+    parts[::2] = [re.sub(r"\$([^$\n]+)\$", lambda m: maths.formula(m[1], KNOWN), part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -46,7 +106,8 @@ def page(name: str) -> str:
     module = method.get(name)
     spec = module.SPEC
     folder = method.folder_of(name)
-    title, _, rule = (inspect.getdoc(module) or "").partition("\n")
+    title, _, text = (inspect.getdoc(module) or "").partition("\n")
+    rule, _, differs = text.partition("\nDiffers:")
     knobs = [
         f"| `{knob}` | {'required' if default is inspect.Parameter.empty else f'`{default!r}`'} | {where} |"
         for where, function in (("init", module.init), ("step", module.step))
@@ -56,16 +117,25 @@ def page(name: str) -> str:
     dialects = [f"| `{dialect}` | `{dict(options)}` |" for dialect, options in module.DIALECTS.items()]
     space = [f"| `{knob}` | `{axis}` |" for knob, axis in spec.search.items()]
     low, high = spec.gradient_equivalents
-    source = inspect.getsource(module).split('"""', 2)[2].lstrip("\n")
+    whole = inspect.getsource(module)
+    source = whole.split('"""', 2)[2].lstrip("\n")
+    first = whole.count("\n") - source.count("\n") + 1
     return "\n".join(
         [
+            "---",
+            "hide: [toc]",
+            "---",
+            "",
             f"# {spec.title}",
             "",
             f"`from refopt.{folder} import {name}`",
             "",
+            '<div class="beside" markdown>',
+            "<div markdown>",
+            "",
             escape(title),
             "",
-            *markdown(rule.strip("\n")),
+            *markdown(rule.strip("\n"), symbols(module)),
             "",
             "| | |",
             "|---|---|",
@@ -74,13 +144,33 @@ def page(name: str) -> str:
             f"| memory | {spec.memory_note or f'{spec.memory:g} vectors'} |",
             f"| source | {spec.source} |",
             "",
+            "</div>",
+            '<div markdown class="source">',
+            "",
+            f"`refopt/{folder}/{name}.py`: {', '.join(lines(source, first))}",
+            "",
+            f'```python linenums="{first}"',
+            source.rstrip(),
+            "```",
+            "",
+            "</div>",
+            "</div>",
+            "",
+            "## Paths",
+            "",
+            figures.figure(name),
+            "",
+            "Drawn by running this method: ○ start, ■ end, a dot a step; at most 40 steps, minibatches of 8 in the",
+            "noisy valley. Of a few settings, the one that ends lowest. Move a start yourself in the",
+            "[explorer](../explorer.md).",
+            "",
             "## Knobs",
             "",
             "| name | default | of |",
             "|---|---|---|",
             *knobs,
             "",
-            "## Dialects",
+            "## Dialects and deviations",
             "",
             f'`bind({name}, **{name}.DIALECTS["paper"])`',
             "",
@@ -88,37 +178,68 @@ def page(name: str) -> str:
             "|---|---|",
             *dialects,
             "",
+            escape(differs.strip()),
+            "",
             "## Search space of a race",
             "",
             "| knob | axis |",
             "|---|---|",
             *space,
             "",
-            "## Source",
+            "## What to read next",
             "",
-            "```python",
-            source.rstrip(),
-            "```",
+            *further(name, text),
             "",
         ]
     )
 
 
-def markdown(docstring: str) -> list[str]:
-    """Return a docstring as Markdown: indented lines are formulas and stay as they are, the rest is prose."""
-    lines: list[str] = []
+def lines(source: str, first: int) -> list[str]:
+    """Return links to where the names of a file are defined; `first` is the number of the source's first line."""
+    found = re.finditer(r"^(?:def |class )?(\w+)(?= ?[:=(])", source, re.MULTILINE)
+    at = {match[1]: first + source[: match.start()].count("\n") for match in found}
+    return [f"[`{name}`](#__codelineno-0-{line})" for name, line in at.items() if not name.startswith("_")]
+
+
+def symbols(module: Any) -> set[str]:
+    """Return the names that stand for quantities: knobs, fields of the state, the left-hand sides of the docstring."""
+    assigned = re.findall(r"(?:^|\s)([A-Za-z]\w*)\s+=\s", inspect.getdoc(module) or "")
+    return {*method.keywords(module.init), *method.keywords(module.step), *module.State._fields, *assigned}
+
+
+def further(name: str, text: str) -> list[str]:
+    """Return the links at the end of a method's page: the course, the methods it names, its neighbours."""
+    folder = method.folder_of(name)
+    lesson = LESSONS.get(name, LESSONS[folder])
+    names = method.names()
+    named = [other for other in dict.fromkeys(re.findall(r"`(\w+)`", text)) if other in names and other != name]
+    beside = [other for other in names if method.folder_of(other) == folder and other not in (name, *named)]
+
+    def links(others: list[str]) -> str:
+        return ", ".join(f"[{method.get(other).SPEC.title}]({other}.md)" for other in others)
+
+    return [
+        f"- The course: [{lesson.replace('_', ' ')}](../course/{lesson}.md).",
+        *([f"- Named above: {links(named)}."] if named else []),
+        f"- Of the same kind: {links(beside)}.",
+    ]
+
+
+def markdown(docstring: str, known: set[str]) -> list[str]:
+    """Return a docstring as Markdown: indented lines are formulas, in the letters `known`, the rest is prose."""
+    shown: list[str] = []
     for indented, block in itertools.groupby(docstring.splitlines(), lambda line: line[:1] in ("", " ")):
         if indented:
-            text = "\n".join(block).strip("\n")
-            lines += ["", "```text", textwrap.dedent(text), "```", ""] if text else [""]
+            text = textwrap.dedent("\n".join(block).strip("\n"))
+            shown += ["", maths.rule(text, known), ""] if text else [""]
         else:
             for line in block:
                 label, colon, rest = line.partition(":")
-                if colon and label in ("Source", "Sources", "Cost", "Memory", "Differs"):
-                    lines += ["", f"**{label}:**{escape(rest)}"]
+                if colon and label in ("Source", "Sources", "Cost", "Memory"):
+                    shown += ["", f"**{label}:**{escape(rest)}"]
                 else:
-                    lines.append(escape(line))
-    return lines
+                    shown.append(escape(line))
+    return shown
 
 
 def escape(prose: str) -> str:

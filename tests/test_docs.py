@@ -1,0 +1,97 @@
+"""What the pages show is true: the course's code runs, its checks hold, and rules are set as they are written."""
+
+from __future__ import annotations
+
+import html
+import importlib.util
+import re
+import textwrap
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from refopt import method
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = [*sorted((DOCS / "course").glob("*.md")), DOCS / "start.md", DOCS / "own_method.md"]
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def blocks(page: Path) -> list[str]:
+    """Return the page's Python, solutions too, which are indented, in the order in which it stands."""
+    found = re.findall(r"^( *)```python\n(.*?)^\1```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(code) for _, code in found]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    for code in blocks(page):
+        exec(compile(code, str(page), "exec"), scope)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.parent.name == "course" and p.stem != "index"], ids=str)
+def test_every_exercise_has_a_solution_that_its_check_needs(page: Path) -> None:
+    exercises = re.split(r"^\*\*\d\.\*\*", page.read_text(), flags=re.MULTILINE)[1:]
+    assert len(exercises) >= 2
+    for exercise in exercises:
+        assert re.search(r'^\?\?\? example "Solution"$', exercise, re.MULTILINE)
+        solution, check = re.findall(r"^( *)```python\n(.*?)^\1```$", exercise, re.DOTALL | re.MULTILINE)
+        assert solution[0]
+        assert "assert " in check[1]
+        answers = re.findall(r"^(?:def )?(\w+)(?= =|\()", textwrap.dedent(solution[1]), re.MULTILINE)
+        assert any(re.search(rf"\b{answer}\b", check[1]) for answer in answers)
+
+
+maths = load("maths")
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("m / (1 - c)", "<mfrac><mrow><mi>m</mi></mrow><mrow><mn>1</mn><mo>−</mo><mi>c</mi></mrow></mfrac>"),
+        ("a b / c", '<mfrac><mrow><mi>a</mi><mspace width="0.2em"/><mi>b</mi></mrow><mrow><mi>c</mi></mrow></mfrac>'),
+        ("sqrt(v)", "<msqrt><mrow><mi>v</mi></mrow></msqrt>"),
+        ("v_hat", '<mover accent="true"><mi>v</mi><mo stretchy="false">^</mo></mover>'),
+        ("beta1", "<msub><mi>β</mi><mrow><mn>1</mn></mrow></msub>"),
+        ("H^{-1}", "<msup><mrow><mi>H</mi></mrow><mrow><mo>−</mo><mn>1</mn></mrow></msup>"),
+        ("weight_decay", '<mi mathvariant="normal">weight_decay</mi>'),
+        ("where", "<mtext>where</mtext>"),
+    ],
+)
+def test_a_formula_is_set(written: str, shown: str) -> None:
+    assert maths.formula(written, {"weight_decay"}) == f'<math displaystyle="true"><mrow>{shown}</mrow></math>'
+
+
+@pytest.mark.parametrize("doubtful", ["a / b c", "a / b / c", "a/b", "a / -b"])
+def test_what_could_be_read_in_two_ways_keeps_its_slash(doubtful: str) -> None:
+    assert "<mfrac>" not in maths.formula(doubtful, set())
+
+
+def test_no_formula_loses_a_word_or_a_sign() -> None:
+    """Every letter and digit of every method's rule is still there, in order, once the tags are gone."""
+    greek = {sign: name for name, sign in maths.GREEK.items()}
+    for name in method.names():
+        module = method.get(name)
+        for line in re.findall(r"^    +(.*)$", module.__doc__ or "", re.MULTILINE):
+            for cell in re.split(r"\s{3,}", line):
+                shown = html.unescape(re.sub(r"<[^>]*>", "", maths.formula(cell, load_symbols(module))))
+                letters = re.sub("[" + "".join(greek) + "]", "", shown)
+                words = {word for word in re.findall(r"[A-Za-z]{5,}", cell) if word not in maths.GREEK}
+                assert all(word in letters for word in words - {"sqrt", "grad"}), (name, cell, shown)
+                assert re.findall(r"\d", shown) == re.findall(r"\d", cell), (name, cell, shown)
+
+
+def load_symbols(module: Any) -> set[str]:
+    return {*method.keywords(module.init), *method.keywords(module.step), *module.State._fields}
