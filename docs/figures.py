@@ -45,7 +45,7 @@ class Landscape:
         xs, ys = np.linspace(left, right, 50), np.linspace(bottom, top, 50)
         values = np.array([[float(self.objective.value(np.array([x, y]))) for x in xs] for y in ys])
         lines = contourpy.contour_generator(xs, ys, values)
-        levels = np.quantile(values, (0.01, 0.04, 0.1, 0.2, 0.32, 0.46, 0.62, 0.8))
+        levels = np.quantile(values, (0.03, 0.1, 0.2, 0.32, 0.46, 0.62, 0.8))
         return " ".join(self.polyline(points) for level in levels for points in lines.lines(level))
 
     def place(self, points: Any) -> Any:

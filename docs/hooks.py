@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import itertools
 import re
@@ -70,7 +71,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return markdown
     markdown = re.sub(r"^```maths\n(.*?)^```$", lambda m: maths.rule(m[1], KNOWN), markdown, flags=re.M | re.S)
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.M | re.S)
-    parts[::2] = [re.sub(r"\$([^$\n]+)\$", lambda m: maths.formula(m[1], KNOWN), part) for part in parts[::2]]
+    parts[::2] = [
+        re.sub(r"\$([^$\n]+)\$", lambda m: maths.formula(m[1], KNOWN, inline=True), part) for part in parts[::2]
+    ]
     return "".join(parts)
 
 
@@ -228,6 +231,7 @@ def further(name: str, text: str) -> list[str]:
 def markdown(docstring: str, known: set[str]) -> list[str]:
     """Return a docstring as Markdown: indented lines are formulas, in the letters `known`, the rest is prose."""
     shown: list[str] = []
+    noted = False
     for indented, block in itertools.groupby(docstring.splitlines(), lambda line: line[:1] in ("", " ")):
         if indented:
             text = textwrap.dedent("\n".join(block).strip("\n"))
@@ -235,17 +239,18 @@ def markdown(docstring: str, known: set[str]) -> list[str]:
         else:
             for line in block:
                 label, colon, rest = line.partition(":")
-                if colon and label in ("Source", "Sources", "Cost", "Memory"):
-                    shown += ["", f"**{label}:**{escape(rest)}"]
-                else:
-                    shown.append(escape(line))
+                labelled = colon and label in ("Source", "Sources", "Cost", "Memory")
+                shown += ["", f"**{label}:**{escape(rest)}"] if labelled else [escape(line)]
+                if (noted := labelled or noted) and line.endswith("."):  # what follows is about the method again
+                    shown.append("")
+                    noted = False
     return shown
 
 
 def escape(prose: str) -> str:
     """Keep Markdown from reading the stars, underscores and angles of formulas in prose; code stays as it is."""
     parts = prose.split("`")
-    parts[::2] = [re.sub(r"([*_<>\[\]])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False)) for part in parts[::2]]
     return "`".join(parts)
 
 

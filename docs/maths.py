@@ -43,14 +43,14 @@ def rule(block: str, symbols: Collection[str]) -> str:
         padding = f' style="padding-left:{0.5 * indent:g}em"' if indent and left else ""
         shown = [" ".join(f"<span>{formula(cell, symbols)}</span>" for cell in side) for side in (left, right)]
         rows.append(f"<tr><td{padding}>{shown[0]}</td><td>{shown[1]}</td></tr>")
-    return f'<div class="rule"><table>{"".join(rows)}</table></div>'
+    return f'<div class="rule"><table class="formulas">{"".join(rows)}</table></div>'
 
 
-def formula(text: str, symbols: Collection[str]) -> str:
-    """Return one line of formula and text as MathML inside HTML."""
+def formula(text: str, symbols: Collection[str], *, inline: bool = False) -> str:
+    """Return one line of formula and text as MathML inside HTML; `inline`, of the height of a line of prose."""
     if prose(text, symbols):
         return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
-    return f'<math displaystyle="true"><mrow>{row(text, symbols)}</mrow></math>'
+    return f'<math displaystyle="{str(not inline).lower()}"><mrow>{row(text, symbols)}</mrow></math>'
 
 
 def words(text: str) -> list[str]:
@@ -136,7 +136,7 @@ def atom(token: str, symbols: Collection[str]) -> str:
         return "<mo>∇</mo>"
     if token in FUNCTIONS:
         return f"<mi>{token}</mi>"
-    if "-" in token or not known(token, symbols):
+    if re.fullmatch("[A-Za-z]+-[A-Za-z]+", token) or not known(token, symbols):
         return f"<mtext>{token}</mtext>"
     return symbol(token, symbols)
 

@@ -67,6 +67,7 @@ maths = load("maths")
         ("beta1", "<msub><mi>β</mi><mrow><mn>1</mn></mrow></msub>"),
         ("H^{-1}", "<msup><mrow><mi>H</mi></mrow><mrow><mo>−</mo><mn>1</mn></mrow></msup>"),
         ("weight_decay", '<mi mathvariant="normal">weight_decay</mi>'),
+        ("x_{k-1}", "<msub><mi>x</mi><mrow><mi>k</mi><mo>−</mo><mn>1</mn></mrow></msub>"),
         ("where", "<mtext>where</mtext>"),
     ],
 )
@@ -95,3 +96,22 @@ def test_no_formula_loses_a_word_or_a_sign() -> None:
 
 def load_symbols(module: Any) -> set[str]:
     return {*method.keywords(module.init), *method.keywords(module.step), *module.State._fields}
+
+
+def test_the_links_of_a_page_lead_to_the_lines_of_the_file() -> None:
+    pytest.importorskip("mkdocs")
+    file = (DOCS.parent / "refopt" / "first_order" / "adam.py").read_text().splitlines()
+    links = re.findall(r"\[`(\w+)`\]\(#__codelineno-0-(\d+)\)", load("hooks").page("adam"))
+    assert {"State", "SPEC", "DIALECTS", "init", "step", "rule"} == {name for name, _ in links}
+    for name, line in links:
+        assert re.match(rf"(class |def )?{name}\b", file[int(line) - 1])
+
+
+def test_a_figure_shows_a_run() -> None:
+    figures = load("figures")
+    quadratic = figures.landscapes()[0]
+    assert "1 steps, f = " in figures.picture("newton", quadratic), "Newton solves a quadratic in one step"
+    setting, points = next(figures.runs("sgd", quadratic))
+    x = quadratic.objective.grad(points[0])
+    assert setting == ["defaults"]
+    assert abs(points[1] - (points[0] - 0.01 * x)).max() < 1e-15

@@ -54,6 +54,50 @@ def browse(page: Path, *flags: str, width: int = 1280) -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=True)
 
 
+SPEAK = """
+    const map = document.querySelector("#explore svg[tabindex]");
+    const start = () => document.querySelector(".start").getAttribute("transform");
+    const table = () => document.querySelector("#explore tbody").textContent;
+    const told = { before: start(), rows: document.querySelectorAll("#explore tbody tr").length, first: table() };
+    map.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", shiftKey: true, cancelable: true }));
+    told.after = start();
+    document.querySelectorAll("fieldset.methods input")[6].click();
+    told.more = document.querySelectorAll("#explore tbody tr").length;
+    const lr = document.querySelector(".knobs input");
+    lr.value = 0;
+    lr.dispatchEvent(new Event("input"));
+    told.slid = table() !== told.first;
+    told.unnamed = [...document.querySelectorAll("input, select")].filter((input) => !input.labels.length).length;
+    told.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+    document.getElementById("out").textContent = JSON.stringify(told);
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_used_by_keyboard_and_fits_a_phone(width: int, tmp_path: Path) -> None:
+    scripts = [(ASSETS / name).read_text() for name in ("explorer.js", "explorer-page.js")]
+    style = (ASSETS / "explorer.css").read_text()
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join([*scripts, style])), "nothing is fetched"
+    page = f'<meta charset="utf-8"><style>{style}</style><div id="explore"></div><pre id="out"></pre>'
+    page += "".join(f"<script>{script}</script>" for script in (*scripts, SPEAK))
+    (tmp_path / "page.html").write_text(f"<!doctype html>{page}", encoding="utf-8")
+    told = said(browse(tmp_path / "page.html", "--dump-dom", width=width))
+    assert told["before"] != told["after"], "an arrow key moves the start"
+    assert (told["rows"], told["more"]) == (4, 5)
+    assert told["slid"], "a slider changes the outcome"
+    assert told["unnamed"] == 0, "every control has a label"
+    assert told["over"] <= 0, "nothing sticks out to the side"
+
+
+def said(page: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return what the page's script wrote into <pre id="out">."""
+    assert "Uncaught" not in page.stderr
+    found = re.search(r'<pre id="out">(.*?)</pre>', page.stdout, re.DOTALL)
+    assert found is not None
+    spoken: dict[str, Any] = json.loads(html.unescape(found.group(1)))
+    return spoken
+
+
 def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
     code = f"""
         const out = {{}};
@@ -67,11 +111,7 @@ def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
     """
     script = (ASSETS / "explorer.js").read_text()
     (tmp_path / "page.html").write_text(f'<pre id="out"></pre><script>{script}{code}</script>')
-    told = browse(tmp_path / "page.html", "--dump-dom")
-    assert "Uncaught" not in told.stderr
-    found = re.search(r'<pre id="out">(.*?)</pre>', told.stdout, re.DOTALL)
-    assert found is not None
-    runs = json.loads(html.unescape(found.group(1)))
+    runs = said(browse(tmp_path / "page.html", "--dump-dom"))
     assert len(runs) == len(STARTS) * 9
     for label, run in runs.items():
         name, chosen = label.split()

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const root = document.getElementById("explorer");
+  const root = document.getElementById("explore");
   if (!root) return;
   const { functions, methods, defaults, run, norm } = Explorer;
   const SIDE = 600; // the map's own units, whatever its size on the page
