@@ -125,7 +125,7 @@ def runs(name: str, land: Landscape) -> Iterator[tuple[list[str], list[Any]]]:
             yield [f"{knob} = {at:g}"], run(chosen, land, {knob: at})
 
 
-def run(chosen: Any, land: Landscape, hyper: dict[str, float]) -> list[Any]:
+def run(chosen: Any, land: Landscape, hyper: dict[str, Any]) -> list[Any]:
     """Return the points that the method reports, until it ends or has made `STEPS` steps."""
     batch = land.batch or (BATCH if {"minibatch", "per_example_grads"} & set(chosen.SPEC.needs) else None)
     solution = getattr(chosen, "solution", lambda x, state: x)

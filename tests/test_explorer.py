@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
     assert len(runs) == len(STARTS) * 9
     for label, run in runs.items():
         name, chosen = label.split()
-        objective = Objective.from_function(lambda x, xp, name=name: f(name, x, xp))
+        objective = Objective.from_function(partial(f, name))
         steps = iterate(objective, method.get(chosen), x0=np.asarray(STARTS[name]), **run["hyper"])
         path = np.asarray(run["path"])
         expected = np.stack([x for _, x, *_ in itertools.islice(steps, len(path))])
