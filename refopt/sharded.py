@@ -4,9 +4,9 @@
 
 f_s is the mean over the m_s examples of shard s, the s-th of S stretches of the m; the examples stay where they are.
 x goes out and w_s f_s(x), w_s grad f_s(x), w_s H_s v come back, and are added here in the order of s, whoever is first:
-((0 + 1) + 2) + ... The result has the same bits for the same S, whatever the number of workers and threads; one shard
-has those of the sum in one piece. In a minibatch m_s counts the indices that fall to shard s, and a shard without any
-is not asked.
+((0 + 1) + 2) + ... From the same w_s f_s the result has the same bits, whatever the number of workers and threads; one
+shard has those of the sum in one piece. (A shard's own last bit is its BLAS's: for a matrix of one row it may hang on
+where an array lies.) In a minibatch m_s counts the indices that fall to shard s, and a shard without any is not asked.
 
 What belongs to examples, `per_example_grads` and the rows of `layers`, comes back by example, in the order that it has
 in one piece: this alone travels in more than vectors of length n. What draws targets, `fisher` and `layers` given a
@@ -280,10 +280,13 @@ def _scale(weight: float, result: Any) -> Any:
 
 
 def _sum(started: Iterable[Any]) -> Any:
-    """Return the sum of the results in the order of the shards."""
+    """Return the sum of the results in the order of the shards, in the memory of the first: no shard keeps one."""
 
     def add(total: Any, one: Any) -> Any:
-        return tuple(map(add, total, one)) if isinstance(total, tuple) else total + one
+        if isinstance(total, tuple):
+            return tuple(map(add, total, one))
+        total += one
+        return total
 
     return reduce(add, (one.result() for one in started))
 

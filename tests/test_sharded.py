@@ -1,9 +1,10 @@
-"""The sum over shards is the sum in one piece."""
+"""The sum over shards is the sum in one piece, on threads and on the workers of a cluster."""
 
 from __future__ import annotations
 
 import gc
-import pickle
+import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -13,11 +14,13 @@ import pytest
 
 import problems
 from refopt import minimize
-from refopt import method as methods
+from refopt.first_order import sgd
+from refopt.newton import newton_cg
 from refopt.objective import MissingPart, Objective
-from refopt.sharded import ROWS, TOTALS, Shard, _cut, _Product, _Shards, sharded
-
-NETWORK = "mlp_digits"
+from refopt.sharded import TOTALS, Shard, sharded
+from refopt.structured import kfac
+from refopt.variance_reduction import saga
+from tests.conftest import Backend
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,15 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def directions(n: int, count: int) -> Any:
-    return np.random.default_rng(0).standard_normal((count, n))
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Return the client of two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        distributed.Client(cluster) as made,
+    ):
+        yield made
 
 
 def close(found: Any, known: Any) -> None:
@@ -35,35 +45,175 @@ def close(found: Any, known: Any) -> None:
     np.testing.assert_allclose(found, known, rtol=0, atol=1e-13 * max(1.0, float(np.max(np.abs(known)))))
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-@pytest.mark.parametrize("batch", [None, [5, 900, 7, 1400, 5, 901]])
-def test_every_part_is_that_of_one_piece(shards: int, batch: list[int] | None, threads: ThreadPoolExecutor) -> None:
-    problem = problems.get(NETWORK)
-    whole = problem.objective
-    parts = sharded(whole, threads, shards=shards)
-    assert set(parts.parts) == set(whole.parts) - {"residuals"}
-    if batch is not None:
-        whole, parts = whole.minibatch(np.asarray(batch)), parts.minibatch(np.asarray(batch))
-    x, v = problem.x0, directions(problem.n, 1)[0]
-    assert_equal = np.testing.assert_array_equal if shards == 1 else close
+def answers(objective: Objective, x: Any, v: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all that the parts return at x, but for examples."""
     for name in TOTALS:
-        arguments = (x, v) if name == "hvp" else (x,)
-        for found, known in zip(
-            np.atleast_1d(getattr(parts, name)(*arguments)) if name != "value_and_grad" else parts.value_and_grad(x),
-            np.atleast_1d(getattr(whole, name)(*arguments)) if name != "value_and_grad" else whole.value_and_grad(x),
-            strict=True,
-        ):
-            assert_equal(found, known)
-    value, g, mv = parts.linearize(x)
-    assert_equal(value, whole.value(x))
-    assert_equal(g, whole.grad(x))
-    assert_equal(mv(v), whole.linearize(x)[2](v))
-    block = directions(problem.n, 3).T
-    assert_equal(mv(block), whole.linearize(x)[2](block))
-    assert_equal(parts.ggn(x)(v), whole.ggn(x)(v))
-    assert_equal(parts.fisher(x)(v), whole.fisher(x)(v))
-    rows = slice(None) if batch is not None else slice(0, 40)
-    close(parts.per_example_grads(x)[rows], whole.per_example_grads(x)[rows])
-    for name, layer in whole.layers(x).items():
-        close(parts.layers(x)[name].inputs, layer.inputs)
-        close(parts.layers(x)[name].output_grads, layer.output_grads)
+        found = getattr(objective, name)(*((x, v) if name == "hvp" else (x,)))
+        yield from ((name, one) for one in (found if isinstance(found, tuple) else (found,)))
+    value, g, mv = objective.linearize(x)
+    yield from (("value", value), ("grad", g), ("product", mv(v)), ("block", mv(np.stack([v, -x], axis=1))))
+    yield from (("ggn", objective.ggn(x)(v)), ("fisher", objective.fisher(x)(v)))
+
+
+def rows(objective: Objective, x: Any) -> Iterator[Any]:
+    """Yield all that has a row an example."""
+    yield objective.per_example_grads(x)
+    for layer in objective.layers(x).values():
+        yield from (layer.inputs, layer.output_grads)
+
+
+BATCH = np.asarray([5, 900, 7, 1400, 5, 901])  # of 1437, out of order, one twice; of three shards the middle has two
+
+
+@pytest.mark.parametrize("batch", [None, BATCH, BATCH[:1]], ids=["all", "batch", "one"])
+def test_every_part_is_that_of_one_piece(batch: Any, threads: ThreadPoolExecutor) -> None:
+    problem = problems.get("mlp_digits")
+    x, v = problem.x0, np.cos(np.arange(problem.n))
+    whole, one, three = (
+        objective if batch is None else objective.minibatch(batch)
+        for objective in (problem.objective, *(sharded(problem.objective, threads, shards=s) for s in (1, 3)))
+    )
+    assert one.parts == three.parts == whole.parts
+    assert one.prices == whole.prices
+    for (_, known), (_, same), (_, found) in zip(
+        answers(whole, x, v), answers(one, x, v), answers(three, x, v), strict=True
+    ):
+        close(same, known)
+        close(found, known)
+    if batch is not None:
+        for known, found in zip(rows(whole, x), rows(three, x), strict=True):
+            close(found, known)
+
+
+def bowls(c: Any) -> Objective:
+    """Return the mean of c_i x^2 / 2, summed over x: without a BLAS, whose last bit may hang on where an array lies."""
+    mean = sum(c) / len(c)
+    return Objective(
+        value_and_grad=lambda x: (0.5 * mean * float(sum(x * x)), mean * x),
+        linearize=lambda x: (0.5 * mean * float(sum(x * x)), mean * x, lambda v: mean * v),
+        n_examples=len(c),
+        restrict=lambda indices: bowls(c[indices]),
+    )
+
+
+def test_the_same_bits_for_the_same_number_of_shards(client: Any, threads: ThreadPoolExecutor) -> None:
+    c, x = 10.0 ** np.linspace(-8, 8, 90) / 3, np.sin(np.arange(1.0, 60.0))
+    gradients = [bowls(part).grad(x) for part in (c[:30], c[30:60], c[60:])]
+    first, second, third = (1 / 3 * g for g in gradients)
+    assert not np.array_equal((first + second) + third, first + (second + third))
+    np.testing.assert_array_equal(sharded(bowls(c), threads, shards=1).grad(x), bowls(c).grad(x))
+    for executor in (client, threads):
+        apart = sharded(bowls(c), executor, shards=3)
+        np.testing.assert_array_equal(apart.grad(x), (first + second) + third)
+        np.testing.assert_array_equal(apart.linearize(x)[2](x), (first + second) + third)
+        result = minimize(apart, sgd, x0=x, steps=3, batch_size=50, lr=1e-8)
+        known = minimize(sharded(bowls(c), threads, shards=3), sgd, x0=x, steps=3, batch_size=50, lr=1e-8)
+        np.testing.assert_array_equal(result.x, known.x)
+
+
+def test_on_the_workers_of_a_cluster(client: Any, threads: ThreadPoolExecutor) -> None:
+    problem = problems.get("softmax_digits")
+    x, v = problem.x0 + 0.1, np.cos(np.arange(problem.n))
+    built, sent = (sharded(one, client, shards=3) for one in ("softmax_digits", problem.objective))
+    for (_, known), (_, one), (_, other) in zip(
+        *(answers(objective.minibatch(BATCH), x, v) for objective in (problem.objective, built, sent)), strict=True
+    ):
+        close(one, known)
+        close(other, known)
+    for known, found in zip(*(rows(one.minibatch(BATCH), x) for one in (problem.objective, built)), strict=True):
+        close(found, known)
+
+
+@pytest.mark.parametrize("method", [sgd, kfac, saga, newton_cg], ids=lambda method: method.__name__.split(".")[-1])
+def test_methods_run_unchanged(method: Any, threads: ThreadPoolExecutor) -> None:
+    problem = problems.get("softmax_digits")
+    apart = sharded(problem.objective, threads, shards=3)
+    batch = 32 if method in (sgd, saga) else None
+    hyper = {} if method in (kfac, newton_cg) else {"lr": 1e-2}
+    if method is kfac:
+        hyper = {"estimate": "empirical"}  # drawn targets would be others
+    ours, known = (
+        minimize(one, method, x0=problem.x0, steps=3, batch_size=batch, **hyper) for one in (apart, problem.objective)
+    )
+    np.testing.assert_allclose(ours.x, known.x, rtol=0, atol=1e-9 * np.max(np.abs(known.x)))
+    assert ours.ledger.counts == known.ledger.counts
+
+
+def test_on_every_backend(backend: Backend, threads: ThreadPoolExecutor) -> None:
+    fit = problems.get("least_squares", like=backend.array([0.0]))
+    x = backend.array(np.sin(np.arange(fit.n)))
+    apart = sharded(fit.objective, threads, shards=4)
+    close(backend.numpy(apart.grad(x)), backend.numpy(fit.objective.grad(x)))
+    batch = np.asarray([150, 3])
+    close(
+        backend.numpy(apart.minibatch(batch).per_example_grads(x)),
+        backend.numpy(fit.objective.minibatch(batch).per_example_grads(x)),
+    )
+
+
+def test_a_shard_on_another_library_takes_and_gives_host_vectors() -> None:
+    strict = problems.get("mlp_digits", backend="array_api_strict")
+    host = problems.get("mlp_digits")
+    shard, known = Shard(strict.objective, like=strict.x0[:0]), Shard(host.objective)
+    for found, one in (
+        (shard.total(None, 0.5, "value_and_grad", host.x0), known.total(None, 0.5, "value_and_grad", host.x0)),
+        (shard.hold(None, 1.0, "linearize", 0, set(), host.x0), known.hold(None, 1.0, "linearize", 0, set(), host.x0)),
+    ):
+        assert type(found[1]) is np.ndarray
+        close(found[1], one[1])
+    close(shard.product(0, host.x0), known.product(0, host.x0))
+    layers = shard.rows(BATCH, "layers", host.x0)
+    assert all(type(layer.inputs) is np.ndarray for layer in layers.values())
+
+
+def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -> None:
+    fit = problems.get("softmax_digits")
+    assert fit.objective._restrict is not None
+    twice = fit.objective._restrict(np.tile(np.arange(50), 2))  # two shards of the same examples
+    (layer,) = sharded(twice, threads, shards=2).layers(fit.x0, seed=0).values()
+    assert not np.array_equal(layer.output_grads[:50], layer.output_grads[50:])
+
+
+def test_products_are_kept_as_long_as_they_are_asked_for(threads: ThreadPoolExecutor) -> None:
+    fit = problems.get("least_squares")
+    apart = sharded(fit.objective, threads, shards=2)
+    shards = [call.args[1] for call in apart._restrict.__self__.calls]  # type: ignore[union-attr]
+    x, v = fit.x0, np.ones(fit.n)
+    first = apart.linearize(x)[2]
+    second = apart.linearize(x + 1.0)[2]
+    close(first(v), second(v))  # a quadratic
+    assert {len(shard.products) for shard in shards} == {2}
+    del first
+    gc.collect()
+    third = apart.ggn(x)
+    assert {len(shard.products) for shard in shards} == {2}, "second and third"
+    close(second(v), third(v))
+
+
+def test_misuse(threads: ThreadPoolExecutor) -> None:
+    fit = problems.get("least_squares")
+    with pytest.raises(ValueError, match="shards must be at least 1, got 0"):
+        sharded(fit.objective, threads, shards=0)
+    with pytest.raises(ValueError, match="shards must be at most the 200 examples, got 201"):
+        sharded("least_squares", threads, shards=201)
+    with pytest.raises(MissingPart, match="no finite sum, so it has no shards"):
+        sharded("rosenbrock", threads, shards=2)
+    plain = Objective(value=lambda x: x @ x, n_examples=4, restrict=lambda indices: Objective(value=lambda x: x @ x))
+    with pytest.raises(MissingPart, match="must be a finite sum too"):
+        sharded(plain, threads, shards=2)
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_told() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
+        distributed.Client(cluster) as mine,
+    ):
+        fit = problems.get("least_squares")
+        apart = sharded(fit.objective, mine, shards=2)
+        apart.grad(fit.x0)
+        for pid in mine.run(os.getpid).values():
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises((RuntimeError, OSError)):
+            apart.grad(fit.x0 + 1.0)

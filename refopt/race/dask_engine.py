@@ -48,7 +48,7 @@ class Dask:
                 self.cluster = self.distributed.LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=1,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=logging.CRITICAL,
                     env=ONE_THREAD,
                 )
