@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -50,6 +51,7 @@ class Dask:
                     threads_per_worker=1,
                     dashboard_address=":0",
                     silence_logs=logging.CRITICAL,
+                    preload=[__name__],  # whose `dask_setup` is called
                     env=ONE_THREAD,
                 )
         try:
@@ -91,6 +93,11 @@ class Dask:
             self.client.close(timeout=2)
         if self.cluster is not None:
             self.cluster.close(timeout=5)
+
+
+def dask_setup(worker: object) -> None:
+    """Leave Ctrl-C to the parent: called in each worker process of this machine as it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _distributed() -> ModuleType:
