@@ -82,12 +82,12 @@ def counted(objective: Objective, ledger: Ledger) -> Objective:
     price = objective.prices
     share = objective.fraction
 
-    def once(x: Array, part: str, cost: float, evaluate: Callable[[], dict[str, Any]]) -> Any:
+    def once(x: Array, part: str, cost: float, evaluate: Callable[[Array], dict[str, Any]]) -> Any:
         """Return the result of `part` at x, evaluating and charging it if that has not been done."""
         entry = memo.at(x)
         fresh = part not in entry.results
         if fresh:
-            entry.results.update(evaluate())
+            entry.results |= evaluate(x)
         if ledger.watching:
             if fresh:
                 ledger.charge(part, 0.0)
@@ -102,14 +102,20 @@ def counted(objective: Objective, ledger: Ledger) -> Objective:
         value, g = objective.value_and_grad(x)
         return {"value": _checked_value(value), "grad": _checked_grad(g, x)}
 
+    def evaluate_value(x: Array) -> dict[str, Any]:
+        return {"value": _checked_value(objective.value(x))}
+
+    def evaluate_grad(x: Array) -> dict[str, Any]:
+        return {"grad": _checked_grad(objective.grad(x), x)}
+
+    # Where one call gives both, the value comes free and is kept for whoever asks next.
+    evaluate_for_grad = evaluate_pair if objective.joint else evaluate_grad
+
     def value(x: Array) -> Any:
-        return once(x, "value", price.value, lambda: {"value": _checked_value(objective.value(x))})
+        return once(x, "value", price.value, evaluate_value)
 
     def grad(x: Array) -> Array:
-        # Where one call gives both, the value comes free and is kept for whoever asks next.
-        if objective.joint:
-            return once(x, "grad", price.grad, lambda: evaluate_pair(x))
-        return once(x, "grad", price.grad, lambda: {"grad": _checked_grad(objective.grad(x), x)})
+        return once(x, "grad", price.grad, evaluate_for_grad)
 
     def value_and_grad(x: Array) -> tuple[Any, Array]:
         g = grad(x)
@@ -127,7 +133,7 @@ def counted(objective: Objective, ledger: Ledger) -> Objective:
         return product
 
     def linearize(x: Array) -> tuple[Any, Array, MatVec]:
-        def evaluate() -> dict[str, Any]:
+        def evaluate(x: Array) -> dict[str, Any]:
             f, g, mv = objective.linearize(x)
             return {"value": _checked_value(f), "grad": _checked_grad(g, x), "linearize": mv}
 
@@ -135,18 +141,18 @@ def counted(objective: Objective, ledger: Ledger) -> Objective:
         return memo.results["value"], memo.results["grad"], products(mv, "product", price.product)
 
     def ggn(x: Array) -> MatVec:
-        mv = once(x, "ggn", price.fisher, lambda: {"ggn": objective.ggn(x)})
+        mv = once(x, "ggn", price.fisher, lambda x: {"ggn": objective.ggn(x)})
         return products(mv, "ggn_product", price.ggn_product)
 
     def ggn_diagonal(x: Array) -> Array:
-        return once(x, "ggn_diagonal", price.ggn_diagonal, lambda: {"ggn_diagonal": objective.ggn_diagonal(x)})
+        return once(x, "ggn_diagonal", price.ggn_diagonal, lambda x: {"ggn_diagonal": objective.ggn_diagonal(x)})
 
     def fisher(x: Array, *, seed: int | None = None, k: int = 0) -> MatVec:
         ledger.charge("fisher", price.fisher * share)
         return products(objective.fisher(x, seed=seed, k=k), "fisher_product", price.ggn_product)
 
     def residuals(x: Array) -> Array:
-        return once(x, "residuals", price.residuals, lambda: {"residuals": objective.residuals(x)})
+        return once(x, "residuals", price.residuals, lambda x: {"residuals": objective.residuals(x)})
 
     def per_example_grads(x: Array) -> Array:
         ledger.charge("per_example_grads", price.per_example_grads * share)

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
@@ -105,7 +105,7 @@ class _Run:
             # The step may write over x, so a gradient that would spoil it must be seen beforehand. The method's own
             # request at the same x is then served, and charged, by the memo.
             with self.ledger.watch():
-                finite = all_finite(batch.grad(x))
+                finite = math.isfinite(norm(batch.grad(x)))
         if finite:
             with donating() if donate else nullcontext():
                 new, state = self.bound.step(batch, x, state)
@@ -359,16 +359,18 @@ def _spent(ledger: Ledger, k: int, steps: int, rules: Mapping[str, float]) -> St
     return Status.MAX_STEPS if k >= steps else Status.RUNNING
 
 
-def _size(node: Any) -> float:
+def _size(node: Any) -> int:
     """Count the numbers held in the arrays of a state; `info` is for readers and does not count."""
-    if type(node) in (int, float):  # most of the leaves: this is asked after every step
-        return 0.0
-    if isinstance(node, dict):
-        return sum([_size(item) for item in node.values()])
-    if isinstance(node, tuple):
-        fields = getattr(node, "_fields", ())
-        return sum([_size(item) for i, item in enumerate(node) if not (fields and fields[i] == "info")])
-    return float(node.size) if hasattr(node, "shape") else 0.0
+    if not isinstance(node, tuple | dict):
+        return int(node.size) if hasattr(node, "shape") else 0
+    items: Iterable[Any] = node.values() if isinstance(node, dict) else node
+    if "info" in (fields := getattr(node, "_fields", ())):
+        items = [item for name, item in zip(fields, items, strict=True) if name != "info"]
+    # This is asked after every step, and most of the leaves are no arrays.
+    return sum([_size(item) for item in items if type(item) not in _SCALARS])
+
+
+_SCALARS = {int, float, bool, str, type(None), Status}
 
 
 def _identity(run: _Run) -> dict[str, Any]:
