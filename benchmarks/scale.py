@@ -54,7 +54,7 @@ def tasks(count: int) -> dict[str, float]:
     found = {}
     for name in engine.ENGINES:
         with engine.make(name, workers=2) as performing:
-            found[name] = milliseconds(lambda: list(performing.perform(runs)), repeats=4) / count  # noqa: B023
+            found[name] = milliseconds(lambda: list(performing.perform(runs)), repeats=4) / count
     journal = Journal(Path(tempfile.mkdtemp()))
     found["journal"] = milliseconds(lambda: [journal.write(nothing(run)) for run in runs[:100]], repeats=3) / 100
     return found
