@@ -80,8 +80,9 @@ def inertia(
     """Count the eigenvalues of A = `mv`, symmetric, on vectors like `like`, (n,), by sign.
 
     Exact for n <= `exact_up_to`, else lower bounds by `steps` products from a Gaussian vector keyed by (seed, k).
-    `rtol` is 10 n eps by default. Ends as CONVERGED where the counts are exact, MAX_STEPS where they are bounds, or
-    BREAKDOWN (something is not finite; nothing is known). With a `confidence`, such as 0.999, and `steps` more products
+    `rtol` is 10 n eps by default, and 10 sqrt(n) eps for the bounds, which is what rounding adds up to in a product.
+    Ends as CONVERGED where the counts are exact, MAX_STEPS where they are bounds, or BREAKDOWN (something is not
+    finite; nothing is known). With a `confidence`, such as 0.999, and `steps` more products
     `floor` bounds what was missed; where the counts are exact it is -tol, or tol if none is zero. Raises ValueError
     unless rtol >= 0, steps >= 1 and confidence is in (0, 1).
 
@@ -93,7 +94,8 @@ def inertia(
     """
     xp = namespace(like)
     n = like.shape[0]
-    rtol = 10.0 * n * float(xp.finfo(like.dtype).eps) if rtol is None else rtol
+    if rtol is None:
+        rtol = 10.0 * float(xp.finfo(like.dtype).eps) * (n if n <= exact_up_to else math.sqrt(n))
     require(rtol >= 0, "rtol must be at least 0", rtol)
     require(steps >= 1, "steps must be at least 1", steps)
     require(confidence is None or 0 < confidence < 1, "confidence must be in (0, 1)", confidence)

@@ -116,3 +116,11 @@ def test_exact_counts_have_their_floor():
     assert inertia(lambda v: 0.0 * v, np.zeros(3)).floor == 0.0
     with pytest.raises(ValueError, match=r"confidence must be in \(0, 1\), got 1.0"):
         inertia(lambda v: v, np.zeros(3), confidence=1.0)
+
+
+def test_single_precision_still_sees_signs_where_n_is_large():
+    """10 n eps, which suits a small matrix, passes 1 at n = 1e6."""
+    lam = np.concatenate([[-0.5], np.linspace(0.0, 1.0, 999_999)]).astype("float32")
+    found = inertia(lambda v: lam * v, np.zeros(1_000_000, dtype="float32"), steps=12)
+    assert found.negative == 1
+    assert found.positive > 5
