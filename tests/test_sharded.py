@@ -92,7 +92,7 @@ def bowls(c: Any) -> Objective:
         value_and_grad=lambda x: (0.5 * mean * float(sum(x * x)), mean * x),
         linearize=lambda x: (0.5 * mean * float(sum(x * x)), mean * x, lambda v: mean * v),
         n_examples=len(c),
-        restrict=lambda indices: bowls(c[indices]),
+        reother=lambda indices: bowls(c[indices]),
     )
 
 
@@ -151,10 +151,13 @@ def test_on_every_backend(backend: Backend, threads: ThreadPoolExecutor) -> None
     )
 
 
-def test_a_shard_on_another_library_takes_and_gives_host_vectors() -> None:
-    strict = problems.get("mlp_digits", backend="array_api_strict")
+@pytest.mark.parametrize("library", ["array_api_strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+def test_a_shard_on_another_library_takes_and_gives_host_vectors(library: str) -> None:
+    if library == "cupy":
+        pytest.importorskip("cupy")
+    other = problems.get("mlp_digits", backend=library)
     host = problems.get("mlp_digits")
-    shard, known = Shard(strict.objective, like=strict.x0[:0]), Shard(host.objective)
+    shard, known = Shard(other.objective, like=other.x0[:0]), Shard(host.objective)
     for found, one in (
         (shard.total(None, 0.5, "value_and_grad", host.x0), known.total(None, 0.5, "value_and_grad", host.x0)),
         (shard.hold(None, 1.0, "linearize", 0, set(), host.x0), known.hold(None, 1.0, "linearize", 0, set(), host.x0)),
@@ -168,8 +171,8 @@ def test_a_shard_on_another_library_takes_and_gives_host_vectors() -> None:
 
 def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -> None:
     fit = problems.get("softmax_digits")
-    assert fit.objective._restrict is not None
-    twice = fit.objective._restrict(np.tile(np.arange(50), 2))  # two shards of the same examples
+    assert fit.objective._reother is not None
+    twice = fit.objective._reother(np.tile(np.arange(50), 2))  # two shards of the same examples
     (layer,) = sharded(twice, threads, shards=2).layers(fit.x0, seed=0).values()
     assert not np.array_equal(layer.output_grads[:50], layer.output_grads[50:])
 
@@ -177,7 +180,7 @@ def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -
 def test_products_are_kept_as_long_as_they_are_asked_for(threads: ThreadPoolExecutor) -> None:
     fit = problems.get("least_squares")
     apart = sharded(fit.objective, threads, shards=2)
-    shards = [call.args[1] for call in apart._restrict.__self__.calls]  # type: ignore[union-attr]
+    shards = [call.args[1] for call in apart._reother.__self__.calls]  # type: ignore[union-attr]
     x, v = fit.x0, np.ones(fit.n)
     first = apart.linearize(x)[2]
     second = apart.linearize(x + 1.0)[2]
@@ -198,7 +201,7 @@ def test_misuse(threads: ThreadPoolExecutor) -> None:
         sharded("least_squares", threads, shards=201)
     with pytest.raises(MissingPart, match="no finite sum, so it has no shards"):
         sharded("rosenbrock", threads, shards=2)
-    plain = Objective(value=lambda x: x @ x, n_examples=4, restrict=lambda indices: Objective(value=lambda x: x @ x))
+    plain = Objective(value=lambda x: x @ x, n_examples=4, reother=lambda indices: Objective(value=lambda x: x @ x))
     with pytest.raises(MissingPart, match="must be a finite sum too"):
         sharded(plain, threads, shards=2)
 

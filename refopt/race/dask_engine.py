@@ -7,6 +7,7 @@ again at the end, one by one, and only what then still ends its workers is left 
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import signal
@@ -102,10 +103,9 @@ def dask_setup(worker: object) -> None:
 
 def _distributed() -> ModuleType:
     try:
-        import distributed
+        return importlib.import_module("distributed")
     except ModuleNotFoundError:
         raise RuntimeError("Dask distributed is missing; install refopt[dask]") from None
-    return distributed
 
 
 def _name(run: Run) -> str:
