@@ -52,6 +52,7 @@ MISUSE: dict[str, tuple[tuple[object, ...], str]] = {
     "unknown problem": (("race", "rosenbrok"), "unknown problem 'rosenbrok'; did you mean 'rosenbrock'?"),
     "unknown option": (("race", "rosenbrock:m=3"), "has no option 'm'; known: n"),
     "malformed option": (("race", "rosenbrock:3"), "options must be written NAME=VALUE,NAME=VALUE, got '3'"),
+    "dtype as an option": (("race", "rosenbrock:dtype=float32"), "dtype is no option of a problem: --dtype gives it"),
     "option out of range": (("race", "rosenbrock:n=1"), "n must be at least 2, got 1"),
     "unknown method": (("race", "rosenbrock", "--methods", "adm"), "unknown method 'adm'; did you mean 'adam'?"),
     "no methods": (("race", "rosenbrock", "--methods", ","), "methods must name at least one"),

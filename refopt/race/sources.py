@@ -105,6 +105,8 @@ def find_problem(text: str, *, seed: int, backend: str, dtype: str | None) -> Pr
         return _own_problem(text, seed, backend, dtype)
     name, _, options = text.partition(":")
     chosen = read_options(options) if options else {}
+    for word in ("backend", "dtype"):
+        require(word not in chosen, f"{word} is no option of a problem: --{word} gives it", chosen.get(word))
     if "seed" in problems.options(name):
         chosen.setdefault("seed", seed)
     return problems.get(name, backend=backend, dtype=dtype or "float64", **chosen)

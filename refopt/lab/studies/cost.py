@@ -152,6 +152,7 @@ def _said(cells: Sequence[tuple[int, float]], best: dict[str, dict[Any, dict[str
             f"By {word}, a method that uses curvature was first in {len(curved)} of the {len(reached)} cells that "
             f"anybody solved ({len(cells)} in all)."
         )
+    said.append("A step that began within the budget counts when it ended, as Newton's, which forms the whole matrix.")
     for way in WAYS:
         solved = [cell for cell in cells if way in best["seconds"][cell]]
         wins = [
