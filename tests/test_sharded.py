@@ -92,7 +92,7 @@ def bowls(c: Any) -> Objective:
         value_and_grad=lambda x: (0.5 * mean * float(sum(x * x)), mean * x),
         linearize=lambda x: (0.5 * mean * float(sum(x * x)), mean * x, lambda v: mean * v),
         n_examples=len(c),
-        reother=lambda indices: bowls(c[indices]),
+        restrict=lambda indices: bowls(c[indices]),
     )
 
 
@@ -171,8 +171,8 @@ def test_a_shard_on_another_library_takes_and_gives_host_vectors(library: str) -
 
 def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -> None:
     fit = problems.get("softmax_digits")
-    assert fit.objective._reother is not None
-    twice = fit.objective._reother(np.tile(np.arange(50), 2))  # two shards of the same examples
+    assert fit.objective._restrict is not None
+    twice = fit.objective._restrict(np.tile(np.arange(50), 2))  # two shards of the same examples
     (layer,) = sharded(twice, threads, shards=2).layers(fit.x0, seed=0).values()
     assert not np.array_equal(layer.output_grads[:50], layer.output_grads[50:])
 
@@ -180,7 +180,7 @@ def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -
 def test_products_are_kept_as_long_as_they_are_asked_for(threads: ThreadPoolExecutor) -> None:
     fit = problems.get("least_squares")
     apart = sharded(fit.objective, threads, shards=2)
-    shards = [call.args[1] for call in apart._reother.__self__.calls]  # type: ignore[union-attr]
+    shards = [call.args[1] for call in apart._restrict.__self__.calls]  # type: ignore[union-attr]
     x, v = fit.x0, np.ones(fit.n)
     first = apart.linearize(x)[2]
     second = apart.linearize(x + 1.0)[2]
@@ -201,7 +201,7 @@ def test_misuse(threads: ThreadPoolExecutor) -> None:
         sharded("least_squares", threads, shards=201)
     with pytest.raises(MissingPart, match="no finite sum, so it has no shards"):
         sharded("rosenbrock", threads, shards=2)
-    plain = Objective(value=lambda x: x @ x, n_examples=4, reother=lambda indices: Objective(value=lambda x: x @ x))
+    plain = Objective(value=lambda x: x @ x, n_examples=4, restrict=lambda indices: Objective(value=lambda x: x @ x))
     with pytest.raises(MissingPart, match="must be a finite sum too"):
         sharded(plain, threads, shards=2)
 
