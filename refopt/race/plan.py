@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from problems.problem import Problem
+from refopt import __version__
 from refopt import method as methods
 from refopt.loop import minimize
 from refopt.objective import MissingPart
@@ -96,7 +96,7 @@ class Run:
     @cached_property
     def key(self) -> str:
         """A name for files: a digest of all that the outcome depends on."""
-        content = [version("refopt"), sources.digest(self.problem), sources.digest(self.method), asdict(self)]
+        content = [__version__, sources.digest(self.problem), sources.digest(self.method), asdict(self)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
