@@ -297,7 +297,7 @@ class _Search:
         for other in sorted(kin, key=lambda other: len(keywords(other.step))):  # the simpler first
             known = {**keywords(other.init), **keywords(other.step)}
             if set(other.SPEC.needs) == {"grad"} and "lr" in known:
-                shared = {"lr": self.hyper["lr"], **{key: values[key] for key in known if key in values}}
+                shared = {"lr": self.hyper["lr"], **{key: values[key] for key in known if values.get(key) is not None}}
                 yield Change(f"the rule of {name_of(other)}", frozenset(), shared, (), other)
 
 

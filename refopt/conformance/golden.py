@@ -89,9 +89,8 @@ def method_tree(name: str, dialect: str) -> Tree:
     if set(method.SPEC.needs) == {"grad"} and method.SPEC.gradient_equivalents[1] <= 1:
         scheduled = "lr" in keywords(method.step)  # else it is fixed at init, or there is none
         playable = [name for name in STREAMS if scheduled or streams.get(name).lr is None]
-        with suppress(ValueError):  # one that takes matrices alone runs on a problem
-            played = {name: _played(method, hyper, name) for name in playable}
-            return {**tree, "streams": {name: stream for name, stream in played.items() if stream}}
+        played = {name: _played(method, hyper, name) for name in playable}
+        return {**tree, "streams": {name: stream for name, stream in played.items() if stream}}
     return {**tree, "run": _run_somewhere(method, hyper)}
 
 
@@ -128,7 +127,7 @@ def _played(method: Method, hyper: Mapping[str, Any], name: str) -> Tree:
         return {}
     require(len(gradients) == STEPS, f"a method on a stream must ask for {STEPS} gradients", len(gradients))
     rates = {} if stream.lr is None else {"lr": np.asarray([lr * stream.lr(k) for k in range(STEPS)])}
-    layout = {part: list(LAYOUT.shapes[part]) for part in LAYOUT.names}
+    layout = {part: list(shape) for part, shape in method_adapter.layout_for(method).shapes.items()}
     return {"layout": layout, "x0": stream.x0, **rates, "gradients": np.stack(gradients), "x": track.x}
 
 
@@ -276,7 +275,8 @@ def _replayed(method: Method, hyper: Mapping[str, Any], name: str, stream: Tree)
     """Replay the gradients of the file, with the tolerances of `compare`."""
     gradients, x = stream["gradients"], stream["x"]
     layout = {part: tuple(map(int, shape)) for part, shape in stream["layout"].items()}
-    require(layout == dict(LAYOUT.shapes), f"layout must be {dict(LAYOUT.shapes)}", layout)
+    shapes = method_adapter.layout_for(method).shapes
+    require(layout == shapes, f"layout must be {shapes}", layout)
     require(gradients.shape == x.shape == (len(x), LAYOUT.n), f"gradients and x must be (steps, {LAYOUT.n})", x.shape)
     options, rates = dict(hyper), stream.get("lr")
     factor = None

@@ -9,6 +9,9 @@ is better than 1e-12 in float64. Where it is not, the spread is measured. The re
 that rounding can touch (hyperparameters, gradient, x, state) lowered by up to half an ulp, at random, at every step.
 With s_t the largest change of x so far in any of these replays, the candidate may differ by SAFETY s_t more: where the
 rule amplifies rounding, as sqrt(v - m^2) does on a constant run, right candidates part too.
+
+All of this is coordinate by coordinate, unless the rule mixes the coordinates of a tensor, as Shampoo's roots do: then
+the rounding of the largest reaches all of them, and |x|_t and s_t are those of the tensor, their largest entries.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import numpy as np
 
 from backends import random
 from backends.arrays import Array
+from refopt.conformance import streams
 from refopt.conformance.adapters import methods
 from refopt.conformance.recording import play
 from refopt.conformance.streams import Stream
@@ -55,9 +59,9 @@ class Reference:
 
     def _lowered(self, run: int) -> Array:
         try:
-            return self.played(_lowering(run, self.x.dtype))
+            return self.played(_lowering(run, self.x.dtype, self.mixes))
         except ValueError:  # a hyperparameter stands at the lower end of its range
-            return replace(self, hyper=_Exact(self.hyper)).played(_lowering(run, self.x.dtype))
+            return replace(self, hyper=_Exact(self.hyper)).played(_lowering(run, self.x.dtype, self.mixes))
 
     @cached_property
     def rounding(self) -> Array:
@@ -65,13 +69,30 @@ class Reference:
         known = {**keywords(self.method.init), **keywords(self.method.step), **self.hyper, "lr": None}
         h = max((h for h in _floats(known) if h < 1), default=0.0)
         ulps = ULPS + 1 / (1 - h)
-        return np.fmax.accumulate(ulps * unit_roundoff(self.x.dtype) * np.abs(self.x))
+        return np.fmax.accumulate(ulps * unit_roundoff(self.x.dtype) * self._reach(np.abs(self.x)))
 
     @cached_property
     def spread(self) -> Array:
         """SAFETY times what rounding was seen to do: (steps, n), in units of x."""
         changes = [distance(self._lowered(run), self.x) for run in range(SPREAD_RUNS)]
-        return SAFETY * np.maximum.accumulate(np.max(changes, axis=0))
+        return SAFETY * np.maximum.accumulate(self._reach(np.max(changes, axis=0)))
+
+    @cached_property
+    def mixes(self) -> bool:
+        """Whether a coordinate whose gradient is always 0 moves when others of its tensor do."""
+        if "layout" not in {**keywords(self.method.init), **keywords(self.method.step)}:
+            return False
+        hyper = {knob: value for knob, value in self.hyper.items() if knob != "layout"}
+        return bool(np.any(replace(self, stream=streams.get("zeros"), hyper=hyper).x[:, streams.STILL] != 0))
+
+    def _reach(self, sizes: Array) -> Array:
+        """Return how large `sizes` (steps, n) are for each coordinate: the largest of its tensor where they mix."""
+        if not self.mixes:
+            return sizes
+        layout = self.hyper.get("layout", streams.LAYOUT)
+        tensors = [sizes[:, where] for where in layout.slices.values()]
+        largest = [np.fmax.reduce(tensor, axis=1, keepdims=True) for tensor in tensors]
+        return np.concatenate([np.repeat(a, t.shape[1], axis=1) for a, t in zip(largest, tensors, strict=True)], axis=1)
 
 
 class _Exact(dict[str, Any]):
@@ -99,10 +120,11 @@ def _floats(node: Any) -> Iterator[float]:
             yield from _floats(item)
 
 
-def _lowering(run: int, dtype: Any) -> Callable[[Any], Any]:
+def _lowering(run: int, dtype: Any, by_matrix: bool) -> Callable[[Any], Any]:
     """Return a function that lowers each float of a tree by up to half an ulp, in turn by 997 drawn factors.
 
-    It lowers, because a hyperparameter may stand at the upper end of its range. Zeros and integers stay.
+    It lowers, because a hyperparameter may stand at the upper end of its range. Zeros and integers stay. With
+    `by_matrix`, the entries of a matrix are lowered by as much as its largest: a decomposition rounds them so.
     """
     draws = random.generator(seed=run, k=0, purpose="conformance spread")
 
@@ -116,6 +138,8 @@ def _lowering(run: int, dtype: Any) -> Callable[[Any], Any]:
         if isinstance(node, float):
             return node * float(next(factors(())))
         if isinstance(node, np.ndarray) and node.dtype == dtype:
+            if by_matrix and node.ndim > 1:
+                return node + np.max(np.abs(node)) * (next(factors(node.shape)) - 1)
             return node * next(factors(node.shape))
         if isinstance(node, Mapping):
             return {key: lowered(item) for key, item in node.items()}

@@ -38,8 +38,14 @@ Host: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 LAYOUT = Layout({"w": (4, 2), "b": (4,)})
 """The tensors that x is made of, for candidates and methods that look at them one by one."""
 
+MATRICES = Layout({"w": (4, 2), "b": (4, 1)})
+"""The same for a method that takes matrices alone: the vector is a column."""
+
 SCALES = 10.0 ** (np.arange(LAYOUT.n) - 9)
 """Of the gradient, coordinate by coordinate."""
+
+STILL = 5
+"""The coordinate whose gradient is always 0 on the stream of zeros: of w, beside others that move."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +88,7 @@ def _signs(k: int) -> Host:
 def _zeros(k: int) -> Host:
     g = SCALES * _normal(k, "zeros")
     g[random.uniform(LAYOUT.n, seed=0, k=k, purpose="zeros", like=SCALES) > 1 / 3] = 0.0
-    g[5] = 0.0
+    g[STILL] = 0.0
     return g
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from backends.arrays import Array
 from refopt.conformance.adapters.player import Advance, Grad, Player, Rate
-from refopt.conformance.streams import LAYOUT
+from refopt.conformance.streams import LAYOUT, MATRICES
+from refopt.layout import Layout
 from refopt.method import Bound, Method, bind, keywords, name_of
-from refopt.objective import Objective
+from refopt.objective import MissingPart, Objective
 
 
 def player(method: Method, *, touch: Callable[[Any], Any] = lambda node: node, **hyper: Any) -> Player:
@@ -19,13 +22,26 @@ def player(method: Method, *, touch: Callable[[Any], Any] = lambda node: node, *
     """
     known = {**keywords(method.init), **keywords(method.step)}
     if "layout" in known:
-        hyper = {"layout": LAYOUT, **hyper}
+        hyper = {"layout": layout_for(method), **hyper}
 
     def start(x0: Array, lr: Rate) -> Advance:
         rate = {"lr": lr} if "lr" in known else {}
         return _started(bind(method, **{**hyper, **rate}), x0, touch)
 
     return Player(name_of(method), start, takes_lr="lr" in known)
+
+
+def layout_for(method: Method) -> Layout:
+    """Return the tensors of the streams as `method` takes them."""
+    if "layout" not in {**keywords(method.init), **keywords(method.step)}:
+        return LAYOUT
+    init, step = bind(method, layout=LAYOUT)
+    x = np.ones(LAYOUT.n)
+    try:
+        step(Objective(grad=np.ones_like), x, init(x))
+    except MissingPart:
+        return MATRICES
+    return LAYOUT
 
 
 def bound(method: Bound) -> Player:

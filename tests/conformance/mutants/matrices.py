@@ -1,4 +1,4 @@
-"""Shampoo, wrong."""
+"""Shampoo and Muon, wrong."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from refopt.conformance.streams import LAYOUT
+from refopt.conformance.streams import LAYOUT, MATRICES
 from tests.conformance.mutants.mutant import Mutant, Update
 
 
@@ -32,13 +32,40 @@ def shampoo(
     return update
 
 
-RIGHT = shampoo()
-# The tolerance is coordinate by coordinate: it does not know of roots that mix one of 1e-9 with one of 1e2.
-EIGH: dict[str, Any] = {"rtol": 1e-8, "streams": ("decay", "quadratic", "saddle")}
+def muon(momentum: float = 0.95, nesterov: bool = True, ns_steps: int = 5, of: Any = np.linalg.norm) -> Update:
+    """Muon of two matrices, the polynomial by products with X X^T from the left whatever their shapes."""
+
+    def direction(U: Any) -> Any:
+        X = U / (of(U) + 1e-7)
+        for _ in range(ns_steps):
+            A = X @ X.T
+            X = 3.4445 * X - 4.7750 * (A @ X) + 2.0315 * (A @ (A @ X))
+        return np.sqrt(max(1.0, U.shape[1] / U.shape[0])) * X
+
+    def update(x: Any, g: Any, B: Any, lr: float) -> tuple[Any, Any]:
+        B = momentum * (0 * x if B is None else B) + (1 - momentum) * g
+        U = MATRICES.split(momentum * B + (1 - momentum) * g if nesterov else B)
+        return x - lr * MATRICES.join({name: direction(part).astype(x.dtype) for name, part in U.items()}), B
+
+    return update
+
+
+RIGHT = {
+    "shampoo": (shampoo(), {}),
+    "muon": (muon(), {}),
+    "muon with other knobs": (muon(0.9, nesterov=False), {"momentum": 0.9, "nesterov": False}),
+}
+
+# A diagnosis looks coordinate by coordinate, which finds no cause where one of 1e-9 mixes with one of 1e2.
+EVEN: dict[str, Any] = {"streams": ("decay", "quadratic", "saddle")}
 
 MUTANTS = {
-    "Shampoo: -1 / k": Mutant(shampoo(-1 / 2, -1.0), "shampoo", ("exponents -1 / k in place of -1 / (2 k)",), EIGH),
-    "Shampoo: -1 / 2": Mutant(shampoo(-1 / 2, -1 / 2), "shampoo", ("exponents -1 / 2 for every part",), EIGH),
-    "Shampoo: -1 / 4": Mutant(shampoo(-1 / 4, -1 / 4), "shampoo", ("exponents -1 / 4 for every part",), EIGH),
-    "Shampoo: eps 1e-6": Mutant(shampoo(eps=1e-6), "shampoo", ("eps=1e-06",), EIGH),
+    "Shampoo: -1 / k": Mutant(shampoo(-1 / 2, -1.0), "shampoo", ("exponents -1 / k in place of -1 / (2 k)",), EVEN),
+    "Shampoo: -1 / 2": Mutant(shampoo(-1 / 2, -1 / 2), "shampoo", ("exponents -1 / 2 for every part",), EVEN),
+    "Shampoo: -1 / 4": Mutant(shampoo(-1 / 4, -1 / 4), "shampoo", ("exponents -1 / 4 for every part",), EVEN),
+    "Shampoo: eps 1e-6": Mutant(shampoo(eps=1e-6), "shampoo", ("eps=1e-06",), EVEN),
+    "Muon: not Nesterov": Mutant(muon(nesterov=False), "muon", ("nesterov=False",), EVEN),
+    "Muon: momentum 0.9": Mutant(muon(0.9), "muon", ("momentum=0.9",), EVEN),
+    "Muon: four rounds": Mutant(muon(ns_steps=4), "muon", (), EVEN),
+    "Muon: by the spectral norm": Mutant(muon(of=lambda U: np.linalg.norm(U, 2)), "muon", (), EVEN),
 }
