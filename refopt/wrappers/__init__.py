@@ -13,10 +13,19 @@ A wrapper takes a method and returns one, so wrappers nest and go wherever a met
 The keywords of the wrapped method stay those of the method.
 """
 
-from refopt.wrappers.averaging import ema, polyak_ruppert
+from refopt.wrappers.averaging import ema, polyak_ruppert, suffix
 from refopt.wrappers.clipping import clip_by_norm, clip_by_value
 from refopt.wrappers.groups import groups
 from refopt.wrappers.noise import gradient_noise
 from refopt.wrappers.on_matrices import on_matrices
 
-__all__ = ["clip_by_norm", "clip_by_value", "ema", "gradient_noise", "groups", "on_matrices", "polyak_ruppert"]
+__all__ = [
+    "clip_by_norm",
+    "clip_by_value",
+    "ema",
+    "gradient_noise",
+    "groups",
+    "on_matrices",
+    "polyak_ruppert",
+    "suffix",
+]

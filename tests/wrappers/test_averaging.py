@@ -12,7 +12,7 @@ from backends import random
 from refopt import bind, minimize, schedules
 from refopt.first_order import adam, sgd
 from refopt.objective import Objective
-from refopt.wrappers import ema, gradient_noise, polyak_ruppert
+from refopt.wrappers import ema, gradient_noise, polyak_ruppert, suffix
 from tests.quadratic import quadratic, symmetric
 
 
@@ -27,6 +27,42 @@ def test_polyak_ruppert_on_a_linear_recursion(steps: int, start: int, rho: float
     m = steps - start
     want = rho ** (start + 1) * (1 - rho**m) / ((1 - rho) * m) if m > 0 else rho**steps
     assert average(polyak_ruppert(sgd, start), steps, rho) == pytest.approx(want, rel=1e-9, abs=1e-12)
+
+
+@given(st.integers(1, 60), st.floats(0.01, 1.0), st.floats(-0.9, 0.95))
+def test_suffix_is_the_mean_of_the_last_iterates(steps: int, fraction: float, rho: float) -> None:
+    last = rho ** np.arange(1, steps + 1)[-math.ceil(fraction * steps) :]
+    assert average(suffix(sgd, steps, fraction), steps, rho) == pytest.approx(last.mean(), rel=1e-9, abs=1e-12)
+
+
+def test_the_suffix_forgets_the_noise_of_early_steps() -> None:
+    """With lr 1 / k on x^2 / 2 the variance is sum_jk 1 / max(j, k) / m^2 over m iterates: 2 / T or 1.2 / T of half."""
+    T, lr = 60, schedules.robbins_monro(1.0)
+
+    def variance(method: Any) -> float:
+        def reached(j: int) -> float:
+            calls = iter(range(T))
+            f = Objective(grad=lambda x: x + (1.0 if next(calls) == j else 0.0))
+            init, step = bind(method, lr=lr)
+            x = np.zeros(1)
+            state = init(x)
+            for _ in range(T):
+                x, state = step(f, x, state)
+            return float(method.solution(x, state)[0])
+
+        return sum(reached(j) ** 2 for j in range(T))
+
+    for method, m in ((polyak_ruppert(sgd), T), (suffix(sgd, T), T // 2)):
+        k = np.arange(T - m + 1, T + 1)
+        want = (1.0 / np.maximum.outer(k, k)).sum() / m**2
+        assert variance(method) == pytest.approx(want, rel=1e-12)
+    assert variance(suffix(sgd, T)) < 0.65 * variance(polyak_ruppert(sgd))
+
+
+@pytest.mark.parametrize(("steps", "fraction"), [(0, 0.5), (10, 0.0), (10, 1.5)])
+def test_a_suffix_out_of_range(steps: int, fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"steps must be|fraction must be in \(0, 1\]"):
+        suffix(sgd, steps, fraction)
 
 
 @given(st.integers(1, 60), st.floats(0.0, 0.999), st.floats(-0.9, 0.95))
