@@ -106,7 +106,7 @@ def norm(x: Array) -> float:
     if x.shape[0] == 0:
         return 0.0
     direct = math.sqrt(float(x @ x))
-    if 1e-150 < direct < 1e150 and (x.dtype == xp.float64 or 1e-15 < direct < 1e15):
+    if 1e-15 < direct < 1e15 or (1e-150 < direct < 1e150 and x.dtype == xp.float64):
         return direct
     scale = float(xp.max(xp.abs(x)))
     if scale == 0.0 or scale != scale or scale == float("inf"):

@@ -7,8 +7,7 @@ Monitoring (history, stop rules) is counted apart and not priced.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,14 +46,24 @@ class Ledger:
         """Whether evaluations are at present on the monitor's account."""
         return self._watching
 
-    @contextmanager
-    def watch(self) -> Iterator[None]:
-        """Put the evaluations made inside on the monitor's account."""
-        self._watching, before = True, self._watching
-        try:
-            yield
-        finally:
-            self._watching = before
+    def watch(self) -> _Watch:
+        """Put the evaluations made inside ``with ledger.watch():`` on the monitor's account."""
+        return _Watch(self)
+
+
+class _Watch:
+    """The context of `Ledger.watch`: a class, which costs a third of a generator, twice a step."""
+
+    __slots__ = ("before", "ledger")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def __enter__(self) -> None:
+        self.ledger._watching, self.before = True, self.ledger._watching
+
+    def __exit__(self, *error: object) -> None:
+        self.ledger._watching = self.before
 
 
 class _Memo:

@@ -28,10 +28,8 @@ class Status(Enum):
     DIVERGED = "failed: the objective grew beyond the divergence bound"
     NOT_FINITE = "failed: a value, gradient or iterate is nan or infinite"
 
-    @property
-    def failed(self) -> bool:
-        """Say whether the outcome is trouble rather than an ordinary end."""
-        return self.value.startswith("failed")
+    def __init__(self, words: str) -> None:
+        self.failed = words.startswith("failed")  # trouble rather than an ordinary end
 
     def __str__(self) -> str:
         return self.value
