@@ -20,7 +20,8 @@ def judge(found: Found) -> Finding:
 
 CLAIM = Claim(
     paper="Gupta et al. 2018, arXiv:1802.09568; Vyas et al. 2025, arXiv:2409.11321",
-    claim="Shampoo needs fewer steps than Adam; SOAP at least 40 % fewer than AdamW, and about 20 % fewer than Shampoo.",
+    claim="Shampoo needs fewer steps than Adam; SOAP at least 40 % fewer than AdamW, and about 20 % fewer than "
+    "Shampoo.",
     setting="The digits' autoencoder, batches of 512 of 1437 examples: the claim is about large batches. The paper "
     "trains language models of 360 and 660 million parameters with decaying rates; here the rate is constant, tuned. "
     "Shampoo by its practical recipe (running mean, grafted to Adagrad, roots every 20 steps), SOAP by the paper's.",

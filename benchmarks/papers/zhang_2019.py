@@ -51,11 +51,11 @@ def judge(found: Found) -> Finding:
 
 CLAIM = Claim(
     paper="Zhang, Dauphin, Ma, ICLR 2019, arXiv:1901.09321",
-    claim="Residual networks without normalisation train at any depth from Fixup's start, at the same rates, where from "
-    "the standard start deep ones do not.",
-    setting=f"Dense residual networks of width 32 on digits, 4 to 64 layers where they went to 10000; {BUDGET} epochs in "
-    f"batches of {BATCH}; heavy ball with momentum 0.9, its rate tuned, and Adam at the largest depth. Trained means "
-    f"f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a question to "
+    claim="Residual networks without normalisation train at any depth from Fixup's start, at the same rates, where "
+    "from the standard start deep ones do not.",
+    setting=f"Dense residual networks of width 32 on digits, 4 to 64 layers where they went to 10000; {BUDGET} epochs "
+    f"in batches of {BATCH}; heavy ball with momentum 0.9, its rate tuned, and Adam at the largest depth. Trained "
+    f"means f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a question to "
     f"the initialisation and to the optimizer, so both are varied.",
     entrants={
         **{
@@ -63,9 +63,7 @@ CLAIM = Claim(
             for depth in DEPTHS
             for init in ("standard", "fixup")
         },
-        **{
-            f"{DEPTHS[-1]} layers, {init}, Adam": entrant(DEPTHS[-1], init, "adam") for init in ("standard", "fixup")
-        },
+        **{f"{DEPTHS[-1]} layers, {init}, Adam": entrant(DEPTHS[-1], init, "adam") for init in ("standard", "fixup")},
     },
     judge=judge,
     measure=measure,
