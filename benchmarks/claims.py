@@ -36,8 +36,8 @@ HEAD = """# Claims of papers, tried small
 
 Written by `python benchmarks/claims.py --docs` on {date}; {scale}. A claim that fails here fails at this size, with
 these data, at this budget, and no more is said. Every method with knobs is tuned by as many trials as every other, by a
-start and batches that are not reported; the numbers are medians over the seeds, with the lowest and the highest beside them.
-Seconds are of one thread of a machine that was busy with other work: compare them roughly, within a table.
+start and batches that are not reported; the numbers are medians over the seeds, with the lowest and the highest beside
+them. Seconds are of one thread of a machine that was busy with other work: compare them roughly, within a table.
 
 | paper | claim | here | verdict |
 |---|---|---|---|

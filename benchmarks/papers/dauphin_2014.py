@@ -66,9 +66,9 @@ CLAIM = Claim(
     claim="Saddle-free Newton ends at a lower training error than damped Newton, and that lower than SGD, the more "
     "so the wider the network; the most negative eigenvalue that it leaves is closer to 0.",
     setting=f"One hidden layer of 5, 25 or 50 units on {EXAMPLES} digits of 4 x 4 pixels (theirs: 10 x 10), where "
-    f"exact Hessians are cheap: {STEPS} steps of the exact methods against 600 epochs of SGD with momentum, tuned. By steps, "
-    f"as in the paper; at equal cost there would be nothing to compare, as one exact step costs 2n gradients. Damped "
-    f"Newton here shifts the Hessian until it has a Cholesky factor, then searches the line.",
+    f"exact Hessians are cheap: {STEPS} steps of the exact methods against 600 epochs of SGD with momentum, tuned. By "
+    f"steps, as in the paper; at equal cost there would be nothing to compare, as one exact step costs 2n gradients. "
+    f"Damped Newton here shifts the Hessian until it has a Cholesky factor, then searches the line.",
     entrants=entrants(),
     judge=judge,
     find=find,

@@ -55,8 +55,8 @@ CLAIM = Claim(
     "from the standard start deep ones do not.",
     setting=f"Dense residual networks of width 32 on digits, 4 to 64 layers where they went to 10000; {BUDGET} epochs "
     f"in batches of {BATCH}; heavy ball with momentum 0.9, its rate tuned, and Adam at the largest depth. Trained "
-    f"means f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a question to "
-    f"the initialisation and to the optimizer, so both are varied.",
+    f"means f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a "
+    f"question to the initialisation and to the optimizer, so both are varied.",
     entrants={
         **{
             f"{depth} layers, {init}": entrant(depth, init, "heavy_ball")
