@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,9 +34,9 @@ from refopt.status import nearest
 HEAD = """# Claims of papers, tried small
 
 Written by `python benchmarks/claims.py --docs` on {date}; {scale}. A claim that fails here fails at this size, with
-these data, at this budget, and no more is said. Every method with knobs is tuned by as many trials as every other, by a
-start and batches that are not reported; the numbers are medians over the seeds, with the lowest and the highest beside
-them. Seconds are of one thread of a machine that was busy with other work: compare them roughly, within a table.
+these data, at this budget, and no more is said. Every method with knobs is tuned by as many settings as every other,
+each from two starts that are not reported; the numbers are medians over the seeds, with the lowest and the highest
+beside them. Seconds are of one thread of a shared machine: compare them roughly, within a table.
 
 | paper | claim | here | verdict |
 |---|---|---|---|
@@ -113,7 +112,7 @@ def main() -> None:
     for name in asked.only:
         if name not in CLAIMS:
             parser.error(f"unknown claim {name!r}{nearest(name, CLAIMS)}")
-    trials, seeds, share = (2, 1, 0.05) if asked.quick else (6, 3, 1.0)
+    trials, seeds, share = (2, 1, 0.05) if asked.quick else (5, 3, 1.0)
     journal, console = Journal(asked.out), Console(stderr=True, highlight=False)
     found: dict[str, Found] = {}
     for name in asked.only:
@@ -121,10 +120,10 @@ def main() -> None:
             found[name] = hold(CLAIMS[name], journal, watch, trials=trials, seeds=seeds, share=share)
         finding = CLAIMS[name].judge(found[name])
         console.print(f"{name}: {finding.verdict}; {finding.number}", markup=False, soft_wrap=True)
-    scale = f"{trials} trials, {seeds} seed{'s' * (seeds > 1)}" + f", {share:.0%} of the budgets" * asked.quick
+    scale = f"{trials} settings tried, {seeds} seed{'s' * (seeds > 1)}" + f", {share:.0%} of the budgets" * asked.quick
     for folder in (asked.out, *([Path(__file__).parents[1] / "docs"] if asked.docs else [])):
         write(found, scale, folder)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

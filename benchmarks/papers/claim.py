@@ -1,7 +1,9 @@
 """What a claim is, how its runs are held, and the numbers that verdicts are made of.
 
 A claim compares entrants: a method on a problem, some knobs fixed, the others tuned by the same number of trials for
-everybody (`refopt.race.tuning`), then run from the seeds to report. Budgets are gradient equivalents.
+everybody (`refopt.race.tuning`), then run from the seeds to report. A setting is tried from two starts that are not
+reported and judged by the worse, so that one which is about to diverge is not chosen by luck. Budgets are gradient
+equivalents.
 """
 
 from __future__ import annotations
@@ -16,18 +18,19 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from backends.arrays import Array
 from problems.problem import Problem
-from refopt.loop import Record, minimize
-from refopt.method import keywords
+from refopt.loop import Record, Result, minimize
+from refopt.method import LogUniform, keywords
 from refopt.race import sources, tuning
 from refopt.race.engine import ENDLESS, Watch, do
 from refopt.race.plan import Budget, Run
 from refopt.race.results import Journal, Outcome
-from refopt.status import Status
 
 Verdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "not comparable"]
-LOOKS = 200  # at the objective over all examples, in a run on minibatches
+LOOKS = 200  # at the objective over all examples, where a run has more steps than that
+STARTS = (tuning.SEED, tuning.SEED + 1)
+RATES = {"lr": LogUniform(1e-3, 1e-1)}
+"""The learning rates tried where a paper's file names no others: two decades for everybody."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Claim:
     entrants: Mapping[str, Entrant]
     judge: Callable[[Found], Finding]
     find: Callable[[str, int, str], Problem] = _catalogue
-    measure: Callable[[Problem, Array], Mapping[str, float]] = lambda problem, x: {}  # at the last point
+    measure: Callable[[Problem, Result], Mapping[str, float]] = lambda problem, result: {}
     dtype: str = "float32"
 
 
@@ -92,9 +95,8 @@ class Here(AbstractContextManager["Here"]):
         knobs = {**run.hyper, **sources.read_knobs(formulas)}
         if "layout" in keywords(method.init):
             knobs["layout"] = problem.layout
-        every = 1
-        if run.batch_size is not None and problem.objective.n_examples is not None:
-            every = math.ceil(run.budget.amount * problem.objective.n_examples / run.batch_size / LOOKS)
+        share = 1.0 if run.batch_size is None else run.batch_size / (problem.objective.n_examples or run.batch_size)
+        dearest = share * method.SPEC.gradient_equivalents[1]  # inf where the cost of a step has no bound
         result = minimize(
             problem,
             method,
@@ -102,12 +104,11 @@ class Here(AbstractContextManager["Here"]):
             batch_size=run.batch_size,
             seed=run.seed,
             stop={run.budget.rule: run.budget.amount},
-            history_every=every,
+            history_every=max(1, int(run.budget.amount / dearest / LOOKS)),
             **knobs,
         )
         rows = {name: [getattr(record, name) for record in result.history] for name in Record._fields}
-        lost = result.status in (Status.DIVERGED, Status.NOT_FINITE)
-        measured = {} if lost else self.claim.measure(problem, result.x)
+        measured = dict(self.claim.measure(problem, result))
         return Outcome(run, result.status.name, str(result.status), rows, dict(result.ledger.counts), test=measured)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
@@ -115,29 +116,28 @@ class Here(AbstractContextManager["Here"]):
 
 
 def hold(claim: Claim, journal: Journal, watch: Watch, *, trials: int, seeds: int, share: float = 1.0) -> Found:
-    """Tune every entrant by `trials` trials, run `seeds` seeds of the best, and return these.
+    """Tune every entrant by `trials` settings, run `seeds` seeds of the best, and return these.
 
     `share` of the budgets is spent. Runs that the journal holds are not run again.
     """
     engine = Here(claim)
     tried = {name: _trials(entrant, claim.dtype, trials, share) for name, entrant in claim.entrants.items()}
-    do(engine, "tuning", [run for runs in tried.values() for run in runs if len(runs) > 1], journal, watch)
-    chosen = {
-        name: runs[tuning.best([journal[run] for run in runs]) if len(runs) > 1 else 0] for name, runs in tried.items()
-    }
-    final = {
-        name: [_run(claim.entrants[name], run.hyper, seed, claim.dtype, share) for seed in range(seeds)]
-        for name, run in chosen.items()
-    }
+    do(engine, "tuning", [run for runs in tried.values() for pair in runs for run in pair], journal, watch)
+    final = {}
+    for name, entrant in claim.entrants.items():
+        best = min(tried[name], key=lambda pair: max(journal[run].end for run in pair)) if tried[name] else ()
+        hyper = best[0].hyper if best else {}
+        final[name] = [_run(entrant, hyper, seed, claim.dtype, share) for seed in range(seeds)]
     do(engine, "running", [run for runs in final.values() for run in runs], journal, watch)
     return {name: [journal[run] for run in runs] for name, runs in final.items()}
 
 
-def _trials(entrant: Entrant, dtype: str, count: int, share: float) -> list[Run]:
+def _trials(entrant: Entrant, dtype: str, count: int, share: float) -> list[list[Run]]:
+    """Return for each setting its runs, one a start; nothing where there is nothing to choose."""
     search = sources.find_method(entrant.method).SPEC.search if entrant.search is None else entrant.search
     free = {knob: axis for knob, axis in search.items() if knob not in entrant.fixed}
-    found = tuning.settings(free, count, purpose=entrant.method)
-    return [_run(entrant, hyper, tuning.SEED, dtype, share) for hyper in found]
+    found = tuning.settings(free, count, purpose=entrant.method) if free else []
+    return [[_run(entrant, hyper, seed, dtype, share) for seed in STARTS] for hyper in found]
 
 
 def _run(entrant: Entrant, hyper: Mapping[str, Any], seed: int, dtype: str, share: float) -> Run:
@@ -153,6 +153,15 @@ def end(outcomes: Sequence[Outcome]) -> float:
 def place(outcomes: Sequence[Outcome], axis: str, value: float) -> float:
     """Return the median over the seeds of where the column `axis` stood when `value` was first reached, or inf."""
     return median(outcome.place_of(axis, value) for outcome in outcomes)
+
+
+def count(steps: float, unit: str = "") -> str:
+    """Return a number of steps or seconds in words.
+
+    >>> count(12.0, " steps"), count(math.inf)
+    ('12 steps', 'never')
+    """
+    return "never" if math.isinf(steps) else f"{steps:.3g}{unit}"
 
 
 def measured(outcomes: Sequence[Outcome], name: str) -> float:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from papers.claim import Claim, Entrant, Finding, Found, end, of, place
+from typing import Any
+
+from papers.claim import RATES, Claim, Entrant, Finding, Found, count, end, of, place
 from refopt.structured import shampoo, soap
 
 PROBLEM, BUDGET, BATCH = "autoencoder_digits", 300, 512
+
+
+def entrant(method: str, **fixed: Any) -> Entrant:
+    return Entrant(PROBLEM, method, BUDGET, BATCH, fixed=fixed, search=RATES)
 
 
 def judge(found: Found) -> Finding:
@@ -14,7 +20,7 @@ def judge(found: Found) -> Finding:
     k = {name: place(outcomes, "k", target) for name, outcomes in found.items()}
     seconds = {name: place(outcomes, "seconds", target) for name, outcomes in found.items()}
     parts = [k["Shampoo"] < k["Adam"], k["SOAP"] <= 0.6 * k["Adam"], k["SOAP"] <= 0.8 * k["Shampoo"]]
-    steps = ", ".join(f"{name} {value:.0f} steps and {seconds[name]:.2g} s" for name, value in k.items())
+    steps = ", ".join(f"{name} {count(k[name], ' steps')} ({count(seconds[name], ' s')})" for name in found)
     return Finding(f"to f = {target:.4g}: {steps}", of(parts))
 
 
@@ -26,9 +32,9 @@ CLAIM = Claim(
     "trains language models of 360 and 660 million parameters with decaying rates; here the rate is constant, tuned. "
     "Shampoo by its practical recipe (running mean, grafted to Adagrad, roots every 20 steps), SOAP by the paper's.",
     entrants={
-        "Adam": Entrant(PROBLEM, "adam", BUDGET, BATCH),
-        "Shampoo": Entrant(PROBLEM, "shampoo", BUDGET, BATCH, fixed=shampoo.DIALECTS["practical"]),
-        "SOAP": Entrant(PROBLEM, "soap", BUDGET, BATCH, fixed={"skip_first": soap.DIALECTS["paper"]["skip_first"]}),
+        "Adam": entrant("adam"),
+        "Shampoo": entrant("shampoo", **shampoo.DIALECTS["practical"]),
+        "SOAP": entrant("soap", skip_first=soap.DIALECTS["paper"]["skip_first"]),
     },
     judge=judge,
 )

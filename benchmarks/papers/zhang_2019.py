@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from backends.arrays import Array, namespace
 from papers.claim import Claim, Entrant, Finding, Found, end, measured, of
 from problems.problem import Problem
+from refopt.loop import Result
+from refopt.method import LogUniform
+from refopt.status import Status
 
 DEPTHS, BUDGET, BATCH = (4, 16, 64), 15, 128
 TRAINED = 0.5  # f, which is log 10 = 2.3 where nothing is known
@@ -22,14 +27,18 @@ def dead(problem: Problem, x: Array) -> float:
     return constant / units
 
 
-def measure(problem: Problem, x: Array) -> dict[str, float]:
-    """Return the share of dead units at the start and at the end."""
-    return {"dead at the start": dead(problem, problem.x0), "dead at the end": dead(problem, x)}
+def measure(problem: Problem, result: Result) -> dict[str, float]:
+    """Return the share of dead units at the start and, unless the run was lost, at the end."""
+    start = {"dead at the start": dead(problem, problem.x0)}
+    if result.status in (Status.DIVERGED, Status.NOT_FINITE):
+        return start
+    return {**start, "dead at the end": dead(problem, result.x)}
 
 
 def entrant(depth: int, init: str, method: str) -> Entrant:
     fixed = {"momentum": 0.9} if method == "heavy_ball" else {}
-    return Entrant(f"resnet_digits:depth={depth},init={init}", method, BUDGET, BATCH, fixed=fixed)
+    problem = f"resnet_digits:depth={depth},init={init}"
+    return Entrant(problem, method, BUDGET, BATCH, fixed=fixed, search={"lr": LogUniform(1e-5, 1e0)})
 
 
 def judge(found: Found) -> Finding:
@@ -40,13 +49,14 @@ def judge(found: Found) -> Finding:
         all(f[f"{depth} layers, fixup"] < TRAINED for depth in DEPTHS),
         not f[f"{deepest} layers, standard"] < TRAINED,
     ]
-    died = ", ".join(
-        f"{name.removeprefix(f'{deepest} layers, ')} {measured(outcomes, 'dead at the end'):.0%}"
-        for name, outcomes in found.items()
-        if name.startswith(f"{deepest} layers")
-    )
-    said = ", ".join(f"{name} {value:.3g}" for name, value in f.items())
-    return Finding(f"f: {said}; dead units at {deepest} layers: {died}", of(parts))
+    died = []
+    for name, outcomes in found.items():
+        if name.startswith(f"{deepest} layers, "):
+            start, last = measured(outcomes, "dead at the start"), measured(outcomes, "dead at the end")
+            then = "lost" if math.isnan(last) else f"{last:.0%}"
+            died.append(f"{name.removeprefix(f'{deepest} layers, ')} {start:.0%} at the start, then {then}")
+    said = ", ".join(f"{name} {'lost' if math.isinf(value) else f'{value:.3g}'}" for name, value in f.items())
+    return Finding(f"f: {said}; dead units at {deepest} layers: {', '.join(died)}", of(parts))
 
 
 CLAIM = Claim(
@@ -54,9 +64,9 @@ CLAIM = Claim(
     claim="Residual networks without normalisation train at any depth from Fixup's start, at the same rates, where "
     "from the standard start deep ones do not.",
     setting=f"Dense residual networks of width 32 on digits, 4 to 64 layers where they went to 10000; {BUDGET} epochs "
-    f"in batches of {BATCH}; heavy ball with momentum 0.9, its rate tuned, and Adam at the largest depth. Trained "
-    f"means f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is a "
-    f"question to the initialisation and to the optimizer, so both are varied.",
+    f"in batches of {BATCH}; heavy ball with momentum 0.9, and Adam at the largest depth, rates tuned down to 1e-5. "
+    f"Trained means f < {TRAINED}. A unit is dead where its output is the same for every example: whether units die is "
+    f"a question to the initialisation and to the optimizer, so both are varied.",
     entrants={
         **{
             f"{depth} layers, {init}": entrant(depth, init, "heavy_ball")
