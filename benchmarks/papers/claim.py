@@ -20,7 +20,7 @@ import numpy as np
 
 from problems.problem import Problem
 from refopt.loop import Record, Result, minimize
-from refopt.method import LogUniform, keywords
+from refopt.method import LogUniform
 from refopt.race import sources, tuning
 from refopt.race.engine import ENDLESS, Watch, do
 from refopt.race.plan import Budget, Run
@@ -77,7 +77,7 @@ class Claim:
 class Here(AbstractContextManager["Here"]):
     """An engine (`refopt.race.engine`) that performs the runs of a claim in this process, one after the other.
 
-    Unlike a race's it gives a method that can use one the problem's layout, and takes the claim's measurements.
+    Unlike a race's it takes the claim's measurements, and looks at every step of a method that takes few.
     """
 
     def __init__(self, claim: Claim) -> None:
@@ -93,8 +93,6 @@ class Here(AbstractContextManager["Here"]):
         problem, method = self.claim.find(run.problem, run.seed, str(run.dtype)), sources.find_method(run.method)
         formulas = {knob: text for knob, text in run.hyper.items() if isinstance(text, str) and "(" in text}
         knobs = {**run.hyper, **sources.read_knobs(formulas)}
-        if "layout" in keywords(method.init):
-            knobs["layout"] = problem.layout
         share = 1.0 if run.batch_size is None else run.batch_size / (problem.objective.n_examples or run.batch_size)
         dearest = share * method.SPEC.gradient_equivalents[1]  # inf where the cost of a step has no bound
         result = minimize(

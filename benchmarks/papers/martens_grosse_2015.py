@@ -20,8 +20,8 @@ def judge(found: Found) -> Finding:
     number = (
         f"to f = {target:.4g}: Nesterov {k['Nesterov']:.0f} iterations; K-FAC {count(k['K-FAC'])}, without momentum "
         f"{count(k['K-FAC, no momentum'])}, block-tridiagonal {count(k['K-FAC, block-tridiagonal'])}: "
-        f"{k['Nesterov'] / k['K-FAC']:.1f} times fewer, and {ge['Nesterov'] / ge['K-FAC']:.1f} times fewer gradient "
-        f"equivalents"
+        f"{k['Nesterov'] / max(1.0, k['K-FAC']):.1f} times fewer, and "
+        f"{ge['Nesterov'] / max(1.0, ge['K-FAC']):.1f} times fewer gradient equivalents"
     )
     return Finding(number, of([3 * k["K-FAC"] <= k["Nesterov"], k["K-FAC"] < k["K-FAC, no momentum"]]))
 

@@ -1,0 +1,225 @@
+"""The machinery of benchmarks/claims.py, its verdicts on made-up numbers, and every claim's code for a few steps."""
+
+import importlib
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from refopt.race.plan import Budget, Run
+from refopt.race.results import Journal, Outcome
+
+pytest.importorskip("sklearn")  # the digits
+
+
+@pytest.fixture
+def load(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    return importlib.import_module
+
+
+NAMES = [path.stem for path in sorted((Path(__file__).parents[1] / "benchmarks" / "papers").glob("*_[0-9]*.py"))]
+
+
+def watch(stage, total):
+    return lambda: None
+
+
+def outcome(values, k=None, seed=0, **test):
+    """Return a run that had these values after steps 0, 1, ... or `k`, of one gradient and a second each."""
+    k = list(k or range(len(values)))
+    run = Run("p", "m", {}, seed, Budget(100, "ge"), None, "numpy", None)
+    return Outcome(run, "MAX_STEPS", "", {"k": k, "value": values, "gradient_equivalents": k, "seconds": k}, test=test)
+
+
+def test_every_file_is_told(load):
+    assert sorted(load("papers").CLAIMS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_claim_runs_and_is_judged(load, name, tmp_path):
+    claim = load("papers").CLAIMS[name]
+    claim = replace(claim, entrants={key: replace(entrant, search={}) for key, entrant in claim.entrants.items()})
+    found = load("papers.claim").hold(claim, Journal(tmp_path), watch, trials=2, seeds=1, share=1e-3)
+    assert list(found) == list(claim.entrants)
+    for name, (ran,) in found.items():
+        assert ran.status != "ERROR", ran.message
+        assert ran.rows["k"][-1] >= 1, f"{name} took no step"
+    number, verdict = claim.judge(found)
+    assert number
+    assert verdict in ("holds", "holds in part", "does not hold", "not comparable")
+
+
+def test_nothing_runs_twice(load, tmp_path):
+    module = load("papers.claim")
+    claim = small(module)
+    announced = []
+
+    def counting(stage, total):
+        announced.append((stage, total))
+        return lambda: None
+
+    first = module.hold(claim, Journal(tmp_path), counting, trials=3, seeds=2)
+    again = module.hold(claim, Journal(tmp_path), counting, trials=3, seeds=2)
+    assert announced == [("tuning", 6), ("running", 4), ("tuning", 0), ("running", 0)]
+    assert first == again
+
+
+def test_an_interrupted_claim_goes_on(load, tmp_path):
+    module = load("papers.claim")
+    claim, journal = small(module), Journal(tmp_path)
+
+    def stop(stage, total):
+        def done():
+            raise KeyboardInterrupt
+
+        return done
+
+    with pytest.raises(KeyboardInterrupt):
+        module.hold(claim, journal, stop, trials=3, seeds=2)
+    assert len(list(journal.folder.iterdir())) == 1
+    interrupted = module.hold(claim, journal, watch, trials=3, seeds=2)
+    whole = module.hold(claim, Journal(tmp_path / "other"), watch, trials=3, seeds=2)
+    assert [o.end for runs in interrupted.values() for o in runs] == [o.end for runs in whole.values() for o in runs]
+
+
+def test_a_setting_is_judged_by_its_worse_start(load, tmp_path, monkeypatch):
+    module = load("papers.claim")
+    claim = small(module)
+
+    def perform(self, runs):
+        for run in runs:
+            lr, lucky = run.hyper.get("lr", 0.0), run.seed == module.STARTS[0]
+            value = 2.0 if lr == 0.0 else (0.0 if lucky else 9.0)  # the default is even, the others are lucky once
+            rows = {"k": [0, 1], "value": [9.0, value], "gradient_equivalents": [0, 1], "seconds": [0, 1]}
+            yield Outcome(run, "BUDGET_SPENT", "", rows)
+
+    monkeypatch.setattr(module.Here, "perform", perform)
+    found = module.hold(claim, Journal(tmp_path), watch, trials=3, seeds=1)
+    assert found["tuned"][0].run.hyper == {}
+
+
+def small(module):
+    """Return a claim about gradient descent on a quadratic."""
+    return module.Claim(
+        paper="",
+        claim="",
+        setting="",
+        entrants={
+            "tuned": module.Entrant("quadratic:n=3", "sgd", 5, search=module.RATES),
+            "fixed": module.Entrant("quadratic:n=3", "sgd", 5, fixed={"lr": 0.1}),
+        },
+        judge=lambda found: module.Finding("", "holds"),
+    )
+
+
+def test_verdicts_of_parts(load):
+    of = load("papers.claim").of
+    assert [of(p) for p in ([True, True], [True, False], [False])] == ["holds", "holds in part", "does not hold"]
+
+
+def test_medians_over_the_seeds(load):
+    module = load("papers.claim")
+    runs = [outcome([9.0, 1.0]), outcome([9.0, 3.0]), outcome([9.0, 2.0, 1.5])]
+    assert module.end(runs) == 1.5
+    assert module.place(runs, "k", 2.0) == 1
+    assert math.isinf(module.place(runs, "k", 0.0))
+    assert math.isnan(module.measured(runs, "none"))
+    assert module.measured([outcome([1.0], dead=0.5), outcome([1.0])], "dead") == 0.5
+
+
+def judged(load, name, **runs):
+    return load("papers").CLAIMS[name].judge({key: [value] for key, value in runs.items()}).verdict
+
+
+def test_verdict_on_hessian_free(load):
+    low, high = outcome([9.0, 1.0]), outcome([9.0, 2.0])
+    assert judged(load, "martens_2010", **{"Hessian-free": low, "Nesterov": high}) == "holds"
+    assert judged(load, "martens_2010", **{"Hessian-free": high, "Nesterov": low}) == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("kfac", "without", "verdict"),
+    [(4, 5, "holds"), (4, 4, "holds in part"), (5, 6, "holds in part"), (5, 5, "does not hold")],
+)
+def test_verdict_on_kfac_counts_iterations(load, kfac, without, verdict):
+    names = ("K-FAC", "K-FAC, no momentum", "K-FAC, block-tridiagonal", "Nesterov")
+    places = (kfac, without, 3, 12)
+    runs = {name: outcome([9.0, 1.0], k=[0, place]) for name, place in zip(names, places, strict=True)}
+    assert judged(load, "martens_grosse_2015", **runs) == verdict
+
+
+@pytest.mark.parametrize(
+    ("shampoo", "soap", "verdict"), [(80, 60, "holds"), (80, 70, "holds in part"), (100, 90, "does not hold")]
+)
+def test_verdict_on_soap_counts_steps(load, shampoo, soap, verdict):
+    places = {"Adam": 100, "Shampoo": shampoo, "SOAP": soap}
+    runs = {name: outcome([9.0, 1.0], k=[0, place]) for name, place in places.items()}
+    assert judged(load, "vyas_2025", **runs) == verdict
+
+
+def test_verdict_on_fixup(load):
+    f = load("papers").CLAIMS["zhang_2019"]
+    good = {name: [outcome([2.3, 0.1 if "fixup" in name else 2.3])] for name in f.entrants}
+    assert f.judge(good).verdict == "holds"
+    assert f.judge({name: [outcome([2.3, 0.1])] for name in f.entrants}).verdict == "holds in part"
+    assert f.judge({name: [outcome([2.3, 2.3])] for name in f.entrants}).verdict == "holds in part"
+
+
+def test_dead_units_are_those_that_never_change(load):
+    import problems
+
+    dead = load("papers.zhang_2019").dead
+    problem = problems.get("resnet_digits", depth=4, width=8)
+    alive = dead(problem, problem.x0)
+    parts = {
+        name: -1e3 + 0 * part if name == "bias1.b" else part for name, part in problem.layout.split(problem.x0).items()
+    }
+    assert alive < 0.5
+    assert dead(problem, problem.layout.join(parts)) > alive
+
+
+def test_the_smallest_eigenvalue_is_the_hessians(load):
+    import numpy as np
+
+    module = load("papers.dauphin_2014")
+    problem = module.find("digits_4x4-2", 0, "float64")
+    result = importlib.import_module("refopt").minimize(
+        problem, importlib.import_module("refopt.first_order.sgd"), steps=0
+    )
+    mv = problem.objective.linearize(result.x)[2]
+    H = mv(np.eye(problem.n))
+    assert module.measure(problem, result)["smallest eigenvalue"] == pytest.approx(np.linalg.eigvalsh(H)[0], rel=1e-6)
+
+
+def test_the_momentum_schedule(load):
+    from refopt.race.sources import read_value
+
+    module = load("papers.sutskever_2013")
+    mu = read_value(module.schedule(0.9))
+    expected = [0.5, 0.5, 0.75, 0.9, 0.9, 0.9]
+    stage, last = module.STAGE, module.STEPS - 1
+    assert [mu(k) for k in (0, stage - 1, stage, 4 * stage, last - 1, last)] == expected
+    assert read_value(module.schedule(0.99))(last - 300) == 0.99
+    assert read_value(module.schedule(0.99))(last) == 0.9
+
+
+def test_the_page_and_the_picture(load, tmp_path):
+    claims = load("claims")
+    names = ("Hessian-free", "Nesterov")
+    found = {name: [outcome([9.0, 2.0], seed=0), outcome([9.0, 1.0, 0.5], seed=1)] for name in names}
+    claims.write({"martens_2010": found}, "2 seeds", tmp_path)
+    text = (tmp_path / "claims.md").read_text()
+    assert "**does not hold**" in text
+    assert "| Nesterov | m | 1.25 (0.5 to 2) | 1.5 |" in text
+    assert (tmp_path / "images" / "claims.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_unknown_claim_is_named(load, monkeypatch, capsys):
+    claims = load("claims")
+    monkeypatch.setattr("sys.argv", ["claims.py", "--only", "martens_2011"])
+    with pytest.raises(SystemExit) as ended:
+        claims.main()
+    assert ended.value.code == 2
+    assert "martens_2010" in capsys.readouterr().err
