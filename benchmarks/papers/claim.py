@@ -27,7 +27,7 @@ from refopt.race.plan import Budget, Run
 from refopt.race.results import Journal, Outcome
 
 Verdict: TypeAlias = Literal["holds", "holds in part", "does not hold", "not comparable"]
-LOOKS = 200  # at the objective over all examples, where a run has more steps than that
+LOOKS = 100  # at the objective over all examples, at most, in a run of a method whose steps are cheap
 STARTS = (tuning.SEED, tuning.SEED + 1)
 RATES = {"lr": LogUniform(1e-3, 1e-1)}
 """The learning rates tried where a paper's file names no others: two decades for everybody."""
@@ -95,6 +95,7 @@ class Here(AbstractContextManager["Here"]):
         knobs = {**run.hyper, **sources.read_knobs(formulas)}
         share = 1.0 if run.batch_size is None else run.batch_size / (problem.objective.n_examples or run.batch_size)
         dearest = share * method.SPEC.gradient_equivalents[1]  # inf where the cost of a step has no bound
+        looks = min(LOOKS, 2 * run.budget.amount)
         result = minimize(
             problem,
             method,
@@ -102,7 +103,7 @@ class Here(AbstractContextManager["Here"]):
             batch_size=run.batch_size,
             seed=run.seed,
             stop={run.budget.rule: run.budget.amount},
-            history_every=max(1, int(run.budget.amount / dearest / LOOKS)),
+            history_every=max(1, int(run.budget.amount / dearest / looks)),
             **knobs,
         )
         rows = {name: [getattr(record, name) for record in result.history] for name in Record._fields}
