@@ -1,5 +1,6 @@
 // The methods' paths on functions of two variables, run in the browser. The rules and their letters are those of
-// refopt's own files, at their default settings; tests/test_explorer.py holds the paths to refopt's.
+// refopt's own files, at their default settings, and the noise is of its own stream; tests/test_explorer.py holds the
+// paths to refopt's.
 "use strict";
 
 const Explorer = (() => {
@@ -13,7 +14,7 @@ const Explorer = (() => {
   const product = (H, v) => [H[0] * v[0] + H[1] * v[1], H[1] * v[0] + H[2] * v[1]]; // H = [xx, xy, yy]
 
   // ------------------------------------------------------------------------------------------------ functions
-  // `lr` is a setting that suits the function, for those methods that need one.
+  // `lr` is a setting that suits the function, for those methods that need one; `noise` is the most to be tried.
 
   const functions = {
     quadratic: {
@@ -22,6 +23,7 @@ const Explorer = (() => {
       view: [-2.4, 2.4, -2.4, 2.4],
       start: [-2, 0.6],
       minima: [[0, 0]],
+      noise: 2,
       lr: { sgd: 0.15, heavy_ball: 0.1, nesterov: 0.1, adam: 0.2, rmsprop: 0.1, parabola: 0.05 },
       value: ([x, y]) => (11 * x * x + 18 * x * y + 11 * y * y) / 4,
       grad: ([x, y]) => [(11 * x + 9 * y) / 2, (9 * x + 11 * y) / 2],
@@ -34,6 +36,7 @@ const Explorer = (() => {
       start: [0.02, 1.4],
       minima: [[-1, 0], [1, 0]],
       saddles: [[0, 0]],
+      noise: 0.5,
       lr: { sgd: 0.2, heavy_ball: 0.1, nesterov: 0.1, adam: 0.1, rmsprop: 0.05, parabola: 0.1 },
       value: ([x, y]) => x ** 4 / 4 - (x * x) / 2 + (y * y) / 2,
       grad: ([x, y]) => [x * x * x - x, y],
@@ -46,6 +49,7 @@ const Explorer = (() => {
       start: [0.8, 0.05],
       minima: [[-1, 0], [0.5, Math.sqrt(0.75)], [0.5, -Math.sqrt(0.75)]],
       saddles: [[0, 0]],
+      noise: 0.5,
       lr: { sgd: 0.2, heavy_ball: 0.1, nesterov: 0.1, adam: 0.1, rmsprop: 0.05, parabola: 0.1 },
       value: ([x, y]) => (x * (x * x - 3 * y * y)) / 3 + (x * x + y * y) ** 2 / 4,
       grad: ([x, y]) => [x * x - y * y + x * (x * x + y * y), -2 * x * y + y * (x * x + y * y)],
@@ -57,6 +61,7 @@ const Explorer = (() => {
       view: [-1.7, 1.7, -0.8, 2.2],
       start: [-1.2, 1],
       minima: [[1, 1]],
+      noise: 20,
       lr: { sgd: 0.0015, heavy_ball: 0.001, nesterov: 0.001, adam: 0.1, rmsprop: 0.02, parabola: 0.0005 },
       value: ([x, y]) => 100 * (y - x * x) * (y - x * x) + (1 - x) * (1 - x),
       grad: ([x, y]) => [-400 * x * (y - x * x) - 2 * (1 - x), 200 * (y - x * x)],
@@ -69,6 +74,7 @@ const Explorer = (() => {
       start: [-0.4, -0.6],
       minima: [[3, 2], [3.584428, -1.848127], [-2.805118, 3.131313], [-3.77931, -3.283186]],
       saddles: [[3.385154, 0.073852], [0.086678, 2.884255], [-3.073026, -0.081353], [-0.127961, -1.953715]],
+      noise: 20,
       lr: { sgd: 0.01, heavy_ball: 0.003, nesterov: 0.003, adam: 0.3, rmsprop: 0.1, parabola: 0.005 },
       value: ([x, y]) => (x * x + y - 11) ** 2 + (x + y * y - 7) ** 2,
       grad: ([x, y]) => [
@@ -309,19 +315,53 @@ const Explorer = (() => {
     return denominator === 0 ? NaN : t.a - ((t.a - s.a) * (t.slope + d2 - d1)) / denominator;
   }
 
+  // ---------------------------------------------------------------------------------------------------- noise
+  // Step k sees f(x) + <xi, x>, so the same xi in all its gradients, whose components have the standard deviation `sd`:
+  //
+  //     u = uniform(2, seed, k, "explorer")        backends.random: Philox4x64-10, key (seed, tag), counter (1, 0, 0, k)
+  //     xi = sd sqrt(-2 ln(1 - u_1)) (cos 2 pi u_2, sin 2 pi u_2)                                    (Box, Muller 1958)
+
+  const TAG = 0x74ffad5badd081a4n; // BLAKE2b of "explorer", 64 bits
+  const [M0, M1] = [0xd2e7470ee14c6c93n, 0xca5a826395121157n];
+  const [W0, W1] = [0x9e3779b97f4a7c15n, 0xbb67ae8584caa73bn];
+
+  function philox(counter, key) {
+    let [a, b, c, d] = counter;
+    let [k0, k1] = key;
+    for (let round = 0; round < 10; round++) {
+      const [p, q] = [M0 * a, M1 * c];
+      [a, b, c, d] = [(q >> 64n) ^ b ^ k0, BigInt.asUintN(64, q), (p >> 64n) ^ d ^ k1, BigInt.asUintN(64, p)];
+      [k0, k1] = [BigInt.asUintN(64, k0 + W0), BigInt.asUintN(64, k1 + W1)];
+    }
+    return [a, b, c, d];
+  }
+
+  function normal(seed, k) {
+    const words = philox([1n, 0n, 0n, BigInt(k)], [BigInt(seed), TAG]);
+    const [u1, u2] = words.map((word) => Number(word >> 11n) * 2 ** -53);
+    return times(Math.sqrt(-2 * Math.log(1 - u1)), [Math.cos(2 * Math.PI * u2), Math.sin(2 * Math.PI * u2)]);
+  }
+
+  const tilted = (f, xi) => ({
+    value: (x) => f.value(x) + dot(xi, x),
+    grad: (x) => plus(f.grad(x), 1, xi),
+    hessian: f.hessian,
+  });
+
   function defaults(method, name) {
     const hyper = Object.fromEntries(Object.entries(methods[method].knobs).map(([knob, [, at]]) => [knob, at]));
     return "lr" in hyper ? { ...hyper, lr: functions[name].lr[method] } : hyper;
   }
 
-  // Return the points of a run, the start first. It ends early where |g| <= 1e-7, where the method says so, or where
-  // it has left for infinity.
-  function run(name, method, hyper, start, steps) {
+  // Return the points of a run, the start first. It ends early where |g| <= 1e-7 without noise, where the method says
+  // so, or where it has left for infinity.
+  function run(name, method, hyper, start, steps, { sd = 0, seed = 0 } = {}) {
     const f = functions[name];
     const step = methods[method].rule(hyper);
     const path = [start];
-    while (path.length <= steps && norm(f.grad(path.at(-1))) > 1e-7) {
-      const x = step(f, path.at(-1));
+    while (path.length <= steps && (sd || norm(f.grad(path.at(-1))) > 1e-7)) {
+      const seen = sd ? tilted(f, times(sd, normal(seed, path.length - 1))) : f;
+      const x = step(seen, path.at(-1));
       if (x === null || !(norm(x) < 1e6)) break;
       path.push(x);
     }

@@ -50,13 +50,14 @@ METHODS = (
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a noise model, its scales the problems, and one race a batch size on real data."""
-    scales, models, batches, seeds, tune = (
-        ((0.01, 1.0), ("additive", "multiplicative", "cauchy", "mask_out"), (1, 32, 569), 2, 4)
+    scales, models, batches, budget, seeds, tune = (
+        ((0.01, 1.0), ("additive", "multiplicative", "cauchy", "mask_out"), (1, 32, 569), "180ge", 2, 4)
         if scale == "reduced"
         else (
             (0.001, 0.01, 0.1, 0.5, 1.0),
             ("additive", "multiplicative", "cauchy", "mask_out"),
             (1, 4, 16, 64, 256, 569),
+            "300ge",
             10,
             12,
         )
@@ -67,7 +68,7 @@ def races(scale: Scale) -> list[Settings]:
                 f"noisy:of=quadratic,noise={model},scale={_strength(model, strength)}" for strength in scales
             ),
             methods=METHODS,
-            budget="300ge",
+            budget=budget,
             batch_size=1,
             seeds=seeds,
             tune=tune,

@@ -54,7 +54,7 @@ GOOD = 2.0  # a setting is good where its end is at most this times the best end
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
     chosen, budget, seeds, tune = (
-        (("mlp_digits", "autoencoder_digits:hidden=[16,6]", "resnet_digits:depth=6"), "12ge", 3, 4)
+        (("mlp_digits", "autoencoder_digits:hidden=[16,6]", "resnet_digits:depth=6"), "9ge", 3, 4)
         if scale == "reduced"
         else (
             (
