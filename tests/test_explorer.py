@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refopt import iterate, method
+from backends import random
+from refopt import bind, iterate, method
 from refopt.objective import Objective
 
 ASSETS = Path(__file__).parent.parent / "docs" / "assets"
@@ -68,6 +69,12 @@ SPEAK = """
     lr.value = 0;
     lr.dispatchEvent(new Event("input"));
     told.slid = table() !== told.first;
+    const labels = [...document.querySelectorAll("#explore label")];
+    const noise = labels.find((label) => label.textContent.startsWith("noise, sd"));
+    const quiet = table();
+    noise.control.value = noise.control.max;
+    noise.control.dispatchEvent(new Event("input"));
+    told.noisy = table() !== quiet;
     told.unnamed = [...document.querySelectorAll("input, select")].filter((input) => !input.labels.length).length;
     told.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
     document.getElementById("out").textContent = JSON.stringify(told);
@@ -86,6 +93,7 @@ def test_the_page_is_used_by_keyboard_and_fits_a_phone(width: int, tmp_path: Pat
     assert told["before"] != told["after"], "an arrow key moves the start"
     assert (told["rows"], told["more"]) == (4, 5)
     assert told["slid"], "a slider changes the outcome"
+    assert told["noisy"], "noise changes the outcome"
     assert told["unnamed"] == 0, "every control has a label"
     assert told["over"] <= 0, "nothing sticks out to the side"
 
@@ -99,22 +107,30 @@ def said(page: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return spoken
 
 
-def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
+def paths(folder: Path, steps: int, noise: dict[str, float]) -> dict[str, Any]:
+    """Return the browser's runs, by the names of function and method."""
     code = f"""
         const out = {{}};
         const options = {json.dumps(OPTIONS)};
         for (const [name, start] of Object.entries({json.dumps(STARTS)}))
           for (const method of Object.keys(Explorer.methods)) {{
             const hyper = {{ ...Explorer.defaults(method, name), ...options[method] }};
-            out[name + " " + method] = {{ hyper, path: Explorer.run(name, method, hyper, start, {STEPS}) }};
+            const noise = {json.dumps(noise)};
+            noise.sd *= Explorer.functions[name].noise;
+            const path = Explorer.run(name, method, hyper, start, {steps}, noise);
+            out[name + " " + method] = {{ hyper, sd: noise.sd, path }};
           }}
         document.getElementById("out").textContent = JSON.stringify(out);
     """
     script = (ASSETS / "explorer.js").read_text()
-    (tmp_path / "page.html").write_text(f'<pre id="out"></pre><script>{script}{code}</script>')
-    runs = said(browse(tmp_path / "page.html", "--dump-dom"))
+    (folder / "page.html").write_text(f'<pre id="out"></pre><script>{script}{code}</script>')
+    runs = said(browse(folder / "page.html", "--dump-dom"))
     assert len(runs) == len(STARTS) * 9
-    for label, run in runs.items():
+    return runs
+
+
+def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
+    for label, run in paths(tmp_path, STEPS, {"sd": 0.0}).items():
         name, chosen = label.split()
         objective = Objective.from_function(partial(f, name))
         steps = iterate(objective, method.get(chosen), x0=np.asarray(STARTS[name]), **run["hyper"])
@@ -122,3 +138,29 @@ def test_the_paths_are_those_of_refopt(tmp_path: Path) -> None:
         expected = np.stack([x for _, x, *_ in itertools.islice(steps, len(path))])
         assert len(path) == STEPS + 1 or np.linalg.norm(objective.grad(path[-1])) <= 1e-7, f"{label} ended too early"
         np.testing.assert_allclose(path, expected, rtol=1e-9, atol=1e-9, err_msg=label)
+
+
+def test_the_noisy_paths_are_those_of_refopt_in_the_noise_of_its_own_stream(tmp_path: Path) -> None:
+    few = 20  # noise keeps the runs where steps are long, and rounding grows with each
+    for label, run in paths(tmp_path, few, {"sd": 0.5, "seed": 3}).items():
+        name, chosen = label.split()
+        init, step = bind(method.get(chosen), **run["hyper"])
+        x = np.asarray(STARTS[name])
+        state = init(x)
+        expected = [x]
+        for k in range(len(run["path"]) - 1):
+            x, state = step(tilted(name, run["sd"] * normal(seed=3, k=k)), x, state)
+            expected.append(x)
+        assert len(expected) == few + 1 or state.status.failed, f"{label} ended too early"
+        np.testing.assert_allclose(run["path"], expected, rtol=1e-8, atol=1e-8, err_msg=label)
+
+
+def tilted(name: str, xi: Any) -> Objective:
+    """Return the function as a step sees it: with the noise xi in its gradient."""
+    return Objective.from_function(lambda x, xp: f(name, x, xp) + xi[0] * x[0] + xi[1] * x[1])
+
+
+def normal(seed: int, k: int) -> Any:
+    """Return two standard normal numbers by Box and Muller's formula."""
+    u = random.uniform(2, seed=seed, k=k, purpose="explorer", like=np.empty(0))
+    return np.sqrt(-2.0 * np.log(1.0 - u[0])) * np.array([np.cos(2.0 * np.pi * u[1]), np.sin(2.0 * np.pi * u[1])])

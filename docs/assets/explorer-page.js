@@ -28,7 +28,8 @@
   const style = (method) => STYLES[Object.keys(methods).indexOf(method)];
   const letter = (method) => "ABCDEFGHI"[Object.keys(methods).indexOf(method)];
 
-  const state = { name: "saddle", start: null, steps: 60, chosen: new Set(["sgd", "adam", "newton", "saddle_free"]) };
+  const chosen = new Set(["sgd", "adam", "newton", "saddle_free"]);
+  const state = { name: "saddle", start: null, steps: 60, noise: { sd: 0, seed: 0 }, chosen };
   const hyper = {}; // by method, for the function shown
 
   const make = (tag, attributes = {}, ...children) => {
@@ -103,7 +104,7 @@
     const rows = [];
     layers.paths.replaceChildren();
     for (const method of state.chosen) {
-      const path = run(state.name, method, hyper[method], state.start, state.steps);
+      const path = run(state.name, method, hyper[method], state.start, state.steps, state.noise);
       const [colour, dashes, marker] = style(method);
       const group = make("g", { stroke: colour, class: "path" }, make("title", {}, methods[method].title));
       group.append(make("path", { d: line(path), "stroke-dasharray": dashes, fill: "none" }));
@@ -168,6 +169,7 @@
   // ------------------------------------------------------------------------------------------------ controls
 
   const knobs = make("div", { class: "knobs" });
+  const settings = make("fieldset");
 
   function slider(title, range, logarithmic, at, change, round = (a) => a) {
     const to = logarithmic ? Math.log10 : (a) => a;
@@ -196,12 +198,24 @@
     );
   }
 
+  function drawSettings() {
+    const { noise } = state;
+    settings.replaceChildren(
+      make("legend", {}, "Run"),
+      slider("steps", [1, 400], true, state.steps, (v) => (state.steps = v), Math.round),
+      slider("noise, sd", [0, functions[state.name].noise], false, noise.sd, (v) => (noise.sd = v)),
+      slider("noise, seed", [0, 200], false, noise.seed, (v) => (noise.seed = v), Math.round),
+    );
+  }
+
   function choose(name) {
     state.name = name;
     state.start = functions[name].start;
+    state.noise.sd = 0;
     for (const method of Object.keys(methods)) hyper[method] = defaults(method, name);
     formula.textContent = functions[name].formula;
     drawLand();
+    drawSettings();
     drawKnobs();
     drawPaths();
   }
@@ -254,9 +268,8 @@
   layers.start.append(make("path", { d: "M-11 0H11M0 -11V11" }), make("path", { d: "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0 -14 0" }));
   const head = ["", "method", "steps", "f", "|grad f|", "where"].map((title) => make("th", { scope: "col" }, title));
   const outcome = make("table", { "aria-live": "polite" }, make("thead", {}, make("tr", {}, ...head)), results);
-  const steps = slider("steps", [1, 400], true, state.steps, (v) => (state.steps = v), Math.round);
   const controls = make("div", { class: "controls" }, make("label", {}, make("span", {}, "Function"), select), formula);
-  controls.append(boxes, make("fieldset", {}, make("legend", {}, "Run"), steps), knobs);
+  controls.append(boxes, settings, knobs);
   root.replaceChildren(make("div", { class: "board" }, map, make("div", { class: "scroll" }, outcome)), controls);
   choose(state.name);
 })();

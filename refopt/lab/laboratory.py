@@ -1,9 +1,10 @@
 """Run the studies, store their numbers, and write their pages.
 
-OUT/lab.json             the scale and the versions
 OUT/work/STUDY/N/        the journal of each race, from which an interrupted study goes on
+OUT/STUDY.json           the scale of a study, the versions, the machine and the date
 OUT/STUDY.csv.gz         the numbers kept of a study: all that findings are made of
 OUT/STUDY.html, .png     the findings
+OUT/verdict.md           what follows from all the studies in the folder
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from refopt import page
 from refopt.checkpoint import write_atomically
 from refopt.lab import study as studies
 from refopt.lab import verdict
-from refopt.lab.study import Findings, Rows, Scale
+from refopt.lab.study import Findings, Held, Rows, Scale
 from refopt.race import contest
 from refopt.race.engine import Engine, Watch
 from refopt.race.plan import make_plan
@@ -30,50 +31,78 @@ from refopt.race.results import finite, versions, write_race
 def run(names: Sequence[str], scale: Scale, out: Path, engine: Engine, watch: Watch) -> dict[str, Findings]:
     """Hold the races of each study that is not stored in `out` yet, on an open engine, and return the findings.
 
-    What is finished is not run again; a study whose numbers are stored is only told again. Raises ValueError where
-    `out` holds a laboratory of another scale.
+    What is finished is not run again; a study whose numbers are stored is only told again. Full numbers replace
+    reduced ones, and serve where reduced ones are asked for. The verdict is on all studies in the folder.
+    Raises ValueError where `out` holds something else.
     """
-    _claim(out, scale)
-    found = {name: _run(name, scale, out, engine, watch) for name in names}
-    command = f"refopt lab {'--full ' if scale == 'full' else ''}--out {out.as_posix()}"
-    told = verdict.write(found, {name: read(out / f"{name}.csv.gz") for name in names}, command)
-    write_atomically(out / "verdict.md", told.encode())
-    return found
+    _check(out)
+    for name in names:
+        if _scale(out, name) not in (scale, "full"):
+            _hold(name, scale, out, engine, watch)
+    held = {name: _read_study(out, name) for name in studies.names() if _scale(out, name)}
+    for name in names:
+        study, findings = studies.get(name), held[name].findings
+        said = [study.QUESTION, f"{held[name].origin}.", *findings.paragraphs]
+        page.write(out, name, study.TITLE, said, findings.tables, findings.draw())
+    write_atomically(out / "verdict.md", verdict.write(held, out).encode())
+    return {name: held[name].findings for name in names}
 
 
-def _run(name: str, scale: Scale, out: Path, engine: Engine, watch: Watch) -> Findings:
+def _hold(name: str, scale: Scale, out: Path, engine: Engine, watch: Watch) -> None:
+    """Hold the races of a study, and store their numbers."""
     study = studies.get(name)
-    stored = out / f"{name}.csv.gz"
-    if not stored.exists():
-        rows: list[Any] = []
-        for i, settings in enumerate(study.races(scale)):
-            plan, folder = make_plan(settings), out / "work" / name / str(i)
-            write_race(folder, plan)
+    rows: list[Any] = []
+    for i, settings in enumerate(study.races(scale)):
+        plan, folder = make_plan(settings), out / "work" / name / str(i)
+        write_race(folder, plan)
 
-            def told(stage: str, total: int, part: str = f"{name} {i + 1}") -> Any:
-                return watch(f"{part}: {stage}", total)
+        def told(stage: str, total: int, part: str = f"{name} {i + 1}") -> Any:
+            return watch(f"{part}: {stage}", total)
 
-            rows += study.keep(contest.hold(plan, folder, engine, told), plan)
-        if hasattr(study, "measure"):
-            rows += study.measure(scale)
-        write(stored, rows)
-    findings: Findings = study.findings(read(stored))
-    page.write(out, name, study.TITLE, [study.QUESTION, *findings.paragraphs], findings.tables, findings.draw())
-    return findings
-
-
-def _claim(out: Path, scale: Scale) -> None:
-    """Make the folder `out` a laboratory of this scale, unless it is one."""
-    note = out / "lab.json"
-    if note.exists():
-        held = json.loads(note.read_text()).get("scale")
-        if held != scale:
-            raise ValueError(f"{out} holds the {held} laboratory; name another folder by --out for the {scale} one")
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is {'not empty' if out.is_dir() else 'a file'}; --out names another folder")
-    out.mkdir(parents=True, exist_ok=True)
+        rows += study.keep(contest.hold(plan, folder, engine, told), plan)
+    if hasattr(study, "measure"):
+        rows += study.measure(scale)
+    note, numbers = _files(out, name)
+    numbers.unlink(missing_ok=True)  # before the note changes: nobody reads the numbers of one scale as the other's
     write_atomically(note, json.dumps({"scale": scale, "versions": versions("numpy")}, indent=1).encode())
+    write(numbers, rows)
+
+
+def _files(out: Path, name: str) -> tuple[Path, Path]:
+    """Return the note and the numbers of a study."""
+    return out / f"{name}.json", out / f"{name}.csv.gz"
+
+
+def _scale(out: Path, name: str) -> Scale | None:
+    """Return the scale of the study that is stored, None where there is none."""
+    note, numbers = _files(out, name)
+    return _read_note(note)[0] if note.exists() and numbers.exists() else None
+
+
+def _read_study(out: Path, name: str) -> Held:
+    """Return a study that is stored, its findings made from its numbers."""
+    note, numbers = _files(out, name)
+    rows = read(numbers)
+    return Held(*_read_note(note), rows, studies.get(name).findings(rows))
+
+
+def _read_note(note: Path) -> tuple[Scale, dict[str, str]]:
+    try:
+        read = json.loads(note.read_text())
+        return read["scale"], read["versions"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{note} is damaged ({error}); remove it, and the study is run again") from None
+
+
+def _check(out: Path) -> None:
+    """Raise ValueError where `out` holds something, and that is no laboratory."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ValueError(f"{out} is a file; --out names another folder")
+    ours = any(path.exists() for name in studies.names() for path in (out / "work" / name, *_files(out, name)))
+    if any(out.iterdir()) and not ours:
+        raise ValueError(f"{out} is not empty; --out names another folder")
 
 
 def write(path: Path, rows: Rows) -> None:

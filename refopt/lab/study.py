@@ -32,6 +32,22 @@ class Findings(NamedTuple):
     draw: Callable[[], Any]
 
 
+class Held(NamedTuple):
+    """A study that was held: at which scale, by which versions and machine and when, its numbers and its findings."""
+
+    scale: Scale
+    versions: Mapping[str, str]
+    rows: Rows
+    findings: Findings
+
+    @property
+    def origin(self) -> str:
+        """Where the numbers come from, in words."""
+        found = self.versions
+        libraries = ", ".join(f"{name} {found[name]}" for name in found if name not in ("machine", "date"))
+        return f"{self.scale.capitalize()} scale, {found['date']}, {found['machine']}; {libraries}"
+
+
 class Study(Protocol):
     """The face of a study's module; see above."""
 

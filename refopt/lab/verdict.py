@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from refopt import method as methods
 from refopt.lab import study as studies
-from refopt.lab.study import Findings, Rows
+from refopt.lab.study import Held, Rows
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
 
@@ -63,15 +64,17 @@ the arithmetic.
 """
 
 
-def write(found: Mapping[str, Findings], rows: Mapping[str, Rows], command: str) -> str:
-    """Return the page, in Markdown; figures are named STUDY.png, beside it."""
-    parts = ["# The verdict", "", QUESTION.format(command=command)]
-    for name, findings in found.items():
-        study = studies.get(name)
-        parts += [f"## {study.TITLE}", "", study.QUESTION, "", f"![{study.TITLE}]({name}.png)", ""]
-        parts += [f"*Again: `{command.replace('refopt lab', f'refopt lab {name}')}`*", ""]
-        parts += [f"{paragraph}\n" for paragraph in findings.paragraphs]
-        for table in findings.tables:
+def write(held: Mapping[str, Held], out: Path) -> str:
+    """Return the page on the studies in the folder `out`, in Markdown; figures are named STUDY.png, beside it."""
+    rows = {name: study.rows for name, study in held.items()}
+    every = "" if list(held) == studies.names() else f" {' '.join(held)}"
+    parts = ["# The verdict", "", QUESTION.format(command=f"refopt lab{every} --out {out.as_posix()}")]
+    for name, study in held.items():
+        about, full = studies.get(name), " --full" if study.scale == "full" else ""
+        parts += [f"## {about.TITLE}", "", about.QUESTION, "", f"![{about.TITLE}]({name}.png)", ""]
+        parts += [f"*{study.origin}. Again: `refopt lab {name}{full} --out {out.as_posix()}`*", ""]
+        parts += [f"{paragraph}\n" for paragraph in study.findings.paragraphs]
+        for table in study.findings.tables:
             parts += [*_markdown(table), ""]
     parts += ["## What to try", "", *_markdown(recommendations(rows)), ""]
     parts += ["## The seed's hope: one or two directions", "", *(f"{line}\n" for line in hope(rows))]

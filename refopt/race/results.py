@@ -71,9 +71,14 @@ class Outcome:
         return float(self.rows[axis][-1]) if self.rows.get(axis) else 0.0
 
     def place_of(self, axis: str, value: float) -> float:
-        """Return where the column `axis` stood when the value was first at most `value`; inf where it never was."""
-        columns = zip(self.rows.get(axis, ()), self.rows.get("value", ()), strict=True)
-        return min((at for at, reached in columns if reached <= value), default=math.inf)
+        """Return where the column `axis` stood when the value was first at most `value`.
+
+        It is inf where that never was within the budget: a step that began within it and ended after does not count.
+        """
+        budget, rows = self.run.budget, self.rows
+        columns = zip(*(rows.get(name, ()) for name in (axis, "value", budget.rule)), strict=True)
+        within = budget.amount * (1 + 1e-9)
+        return min((at for at, reached, spent in columns if reached <= value and spent <= within), default=math.inf)
 
 
 @dataclass(frozen=True)

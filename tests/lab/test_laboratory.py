@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -112,12 +113,50 @@ def test_nothing_is_measured_twice(held: tuple[Path, dict[str, Any], Here]) -> N
     assert engine.performed == before
 
 
-def test_another_scale_is_refused(held: tuple[Path, dict[str, Any], Here], capsys: pytest.CaptureFixture[str]) -> None:
-    out, _, _ = held
+def test_every_study_has_a_scale_of_its_own(held: tuple[Path, dict[str, Any], Here], tmp_path: Path) -> None:
+    out, _, engine = held
+    mixed = shutil.copytree(out, tmp_path / "mixed")
+    for asked in ("full", "reduced"):  # full numbers serve where reduced ones are asked for
+        laboratory.run(["cost"], asked, mixed, engine, lambda stage, total: lambda: None)
+        scales = {name: json.loads((mixed / f"{name}.json").read_text())["scale"] for name in SHRUNK}
+        assert scales == dict.fromkeys(SHRUNK, "reduced") | {"cost": "full"}
+    told = (mixed / "verdict.md").read_text()
+    for name in SHRUNK:
+        full, scale = (" --full", "Full") if name == "cost" else ("", "Reduced")
+        line = next(line for line in told.splitlines() if f"`refopt lab {name}{full} --out {mixed}`" in line)
+        assert line.startswith(f"*{scale} scale, 20")
+    assert "Full scale" in (mixed / "cost.html").read_text()
+
+
+def test_a_kill_between_the_numbers_and_their_note_leaves_no_study(
+    held: tuple[Path, dict[str, Any], Here], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _, engine = held
+    monkeypatch.setattr(laboratory.page, "write", lambda *args: None)  # pictures take seconds
+    killed = shutil.copytree(out, tmp_path / "killed")
+
+    def kill(path: Path, rows: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(laboratory, "write", kill)
+        with pytest.raises(KeyboardInterrupt):
+            laboratory.run(["cost"], "full", killed, engine, lambda stage, total: lambda: None)
+    again = laboratory.run(["noise"], "reduced", killed, engine, lambda stage, total: lambda: None)
+    assert list(again) == ["noise"]
+    told = (killed / "verdict.md").read_text()
+    assert study.get("noise").TITLE in told
+    assert study.get("cost").TITLE not in told
+    assert laboratory.run(["cost"], "reduced", killed, engine, lambda stage, total: lambda: None).keys() == {"cost"}
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(SystemExit) as end:
-        main(["lab", "cost", "--full", "--out", str(out)])
+        main(["lab", "cost", "--out", str(tmp_path)])
     assert end.value.code == 2
-    assert "holds the reduced laboratory" in capsys.readouterr().err
+    assert "is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 @pytest.mark.parametrize(

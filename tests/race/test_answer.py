@@ -107,4 +107,7 @@ def test_values_between_steps_are_those_of_the_step_before() -> None:
     assert [run.value_at("gradient_equivalents", cost) for cost in (0, 0.99, 1, 1.5, 2, 50)] == [4, 4, 3, 3, 2, 2]
     assert run.place_of("seconds", 3.5) == pytest.approx(0.1)
     assert run.place_of("seconds", 1.0) == math.inf
+    short = outcome([4.0, 3.0, 2.0], budget=1.0)
+    assert short.place_of("seconds", 3.0) == pytest.approx(0.1)
+    assert short.place_of("seconds", 2.0) == math.inf, "the step ended after the budget"
     assert np.isinf(outcome([]).value_at("k", 3))
