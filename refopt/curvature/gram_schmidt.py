@@ -12,13 +12,15 @@ products: with E = T [V; g] orthonormal, [V; g] = L E and L = K T^T, K being the
 
     V + u g^T = [I u] L E,    Q = GramSchmidt([I u] L)  of d rows of d + 1 numbers,    V_new = (Q T) [V; g]
 
-so V is read twice, for V g and for V_new, and written once. Q T is well conditioned, however long u g^T is.
+so V is read twice, for V g and for V_new, and written once. Q T is well conditioned, however long u g^T is. What else
+is to be multiplied by V_new is multiplied block by block, while the block is in cache.
 Source: Y. Yamamoto, Y. Nakatsukasa, Y. Yanagisawa, T. Fukaya, ETNA 44, 2015, for the second round.
 Cost: 4 d^2 n flops a round; 2 d^2 n for the update.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,12 +46,14 @@ def gram_schmidt(W: Array) -> Array:
     return W
 
 
-def turned(V: Array, g: Array, Gamma: float, k: int, *, oja: bool = False) -> tuple[Array, Array]:
-    """Return Gram-Schmidt of the rows v_i + Gamma g, and the products R (d, d) of the new rows with the old.
+def turned(
+    V: Array, g: Array, Gamma: float, k: int, *, onto: Sequence[Array] = (), oja: bool = False
+) -> tuple[Array, Array, list[Array]]:
+    """Return Gram-Schmidt of the rows v_i + Gamma g, its products R (d, d) with the old rows, and those with `onto`.
 
-    With `oja` of v_i + Gamma (g . v_i) g. V is (d, n), g (n,), `k` the step. The rows of V are taken for orthonormal;
-    when k is a multiple of REMEASURE, or a row seems to be zero, their products are computed, and what rounding has
-    done to them is mended. V is written over where the loop has donated it. Waits for the device.
+    With `oja` of v_i + Gamma (g . v_i) g. V is (d, n), g and each vector of `onto` (n,), `k` the step. The rows of V are
+    taken for orthonormal; when k is a multiple of REMEASURE, or a row seems to be zero, their products are computed, and
+    what rounding has done to them is mended. V is written over where the loop has donated it. Waits for the device.
     """
     xp = namespace(V)
     d, eps = V.shape[0], float(xp.finfo(V.dtype).eps)
@@ -64,12 +68,15 @@ def turned(V: Array, g: Array, Gamma: float, k: int, *, oja: bool = False) -> tu
     C = array_like(C, V)
     new = V if donated() else xp.empty_like(V)
     rows = xp.empty((d + 1, min(BLOCK, V.shape[1])), dtype=V.dtype, device=device(V))
+    products = [xp.zeros_like(V[:, 0]) for _ in onto]
     for start in range(0, V.shape[1], BLOCK):
         stop = min(start + BLOCK, V.shape[1])
         rows[:d, : stop - start] = V[:, start:stop]
         rows[d, : stop - start] = g[start:stop]
-        new[:, start:stop] = C @ rows[:, : stop - start]
-    return new, R
+        block = C @ rows[:, : stop - start]
+        new[:, start:stop] = block
+        products = [p + block @ v[start:stop] for p, v in zip(products, onto, strict=True)]
+    return new, R, products
 
 
 def _rows(M: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -115,9 +115,8 @@ def step(
     dxx, d = moments(state.dxx, state.d, dx, dg, beta, corr)
     delta = clipped_rates(diagonal_trend(dxx, d, corr), div, cut) * m
 
-    V, _ = turned(state.V, g, Gamma, state.k)
-    Vmx, Vdx, Vdg = V @ mx, V @ dx, V @ dg
+    V, _, (Vm, Vmx, Vmg, Vdx, Vdg, Vdelta) = turned(state.V, g, Gamma, state.k, onto=(m, mx, mg, dx, dg, delta))
     Dxx, D, lam, O = regressed(Vdx, Vdg, state.Dxx, state.D, beta, corr)  # noqa: E741
-    inside = V @ delta - O @ (clipped_rates(lam, div, cut) * (O.T @ (V @ m)))
-    info = prediction(lam, O, Vmx, V @ mg, Vmx + Vdx) | {"V": V}
+    inside = Vdelta - O @ (clipped_rates(lam, div, cut) * (O.T @ Vm))
+    info = prediction(lam, O, Vmx, Vmg, Vmx + Vdx) | {"V": V}
     return x - delta + w * (inside @ V), State(state.k + 1, m, mx, mg, dxx, d, V, Dxx, D, info=info)

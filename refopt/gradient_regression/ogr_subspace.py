@@ -132,14 +132,13 @@ def step(
     require(averages in ("keep", "rotate"), "averages must be 'keep' or 'rotate'", averages)
     g = objective.grad(x)
     m, mx, mg, dx, dg = means(state.m, state.mx, state.mg, x, g, gamma, beta)
-    V, R = turned(state.V, g, Gamma, state.k, oja=basis == "oja")
+    V, R, (Vm, Vmx, Vmg, Vdx, Vdg) = turned(state.V, g, Gamma, state.k, onto=(m, mx, mg, dx, dg), oja=basis == "oja")
     Dxx, D = state.Dxx, state.D
     if averages == "rotate":
         Dxx, D = R @ Dxx @ R.T, R @ D @ R.T
-    Vm, Vmx, Vdx, Vdg = V @ m, V @ mx, V @ dx, V @ dg
     Dxx, D, lam, O = regressed(Vdx, Vdg, Dxx, D, beta, corr)  # noqa: E741
     inside = O @ (clipped_rates(lam, div, cut) * (O.T @ Vm))
-    info = prediction(lam, O, Vmx, V @ mg, Vmx + Vdx) | {"V": V}
+    info = prediction(lam, O, Vmx, Vmg, Vmx + Vdx) | {"V": V}
     return moved(x, m, (inside - alpha * Vm) @ V, alpha), State(state.k + 1, m, mx, mg, V, Dxx, D, info=info)
 
 

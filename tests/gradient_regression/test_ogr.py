@@ -174,28 +174,31 @@ def test_the_update_is_gram_schmidt_of_the_moved_rows_block_by_block(backend: An
     rng = np.random.default_rng(1)
     n = BLOCK + 17
     V, g = np.linalg.qr(rng.normal(size=(n, 3)))[0].T, rng.normal(size=n)
-    new, R = turned(backend.array(V), backend.array(g), 0.3, 1, oja=oja)
+    onto = rng.normal(size=(2, n))
+    new, R, products = turned(backend.array(V), backend.array(g), 0.3, 1, onto=[*map(backend.array, onto)], oja=oja)
     want = gram_schmidt(V + 0.3 * np.outer(V @ g if oja else np.ones(3), g))
     np.testing.assert_allclose(backend.numpy(new), want, atol=1e-11)
     np.testing.assert_allclose(backend.numpy(R), want @ V.T, atol=1e-11)
+    for product, v in zip(products, onto, strict=True):
+        np.testing.assert_allclose(backend.numpy(product), want @ v, atol=1e-9)
 
 
 def test_the_update_leaves_a_span_that_has_the_gradient_and_mends_what_rounding_did() -> None:
     rng = np.random.default_rng(2)
     V = np.linalg.qr(rng.normal(size=(40, 3)))[0].T
-    inside, _ = turned(V, V.T @ np.array([1.0, -2.0, 0.5]), 0.3, 1)
+    inside, *_ = turned(V, V.T @ np.array([1.0, -2.0, 0.5]), 0.3, 1)
     np.testing.assert_allclose(inside.T @ inside, V.T @ V, atol=1e-12)
     skewed = V + 1e-3 * rng.normal(size=V.shape)
     g = rng.normal(size=40)
     for k, error in ((REMEASURE, 0.0), (REMEASURE + 1, 1e-3)):
-        new, _ = turned(skewed, g, 0.3, k)
+        new, *_ = turned(skewed, g, 0.3, k)
         assert error <= np.abs(new @ new.T - np.eye(3)).max() < error + 1e-2 * (error > 0) + 1e-12
 
 
 def test_a_zero_row_is_filled_by_the_gradient() -> None:
     V = np.eye(2, 6)
     V[1] = 0.0
-    new, _ = turned(V, np.arange(6.0), 0.3, 1)
+    new, *_ = turned(V, np.arange(6.0), 0.3, 1)
     np.testing.assert_allclose(new @ new.T, np.eye(2), atol=1e-12)
 
 
@@ -203,7 +206,7 @@ def test_the_basis_stays_orthonormal_over_many_noisy_steps_in_float32() -> None:
     rng = np.random.default_rng(3)
     V, worst = 1e-3 * rng.uniform(size=(10, 3000)).astype("float32"), 0.0
     for k in range(200):
-        V, _ = turned(V, (10.0 ** rng.uniform(-3, 3) * rng.normal(size=3000)).astype("float32"), 0.1, k)
+        V, *_ = turned(V, (10.0 ** rng.uniform(-3, 3) * rng.normal(size=3000)).astype("float32"), 0.1, k)
         worst = max(worst, float(np.abs(V @ V.T - np.eye(10)).max()))
     assert worst < 1e-5
 
