@@ -36,6 +36,7 @@ from refopt.race.results import Journal, Outcome
 from refopt.status import Status, nearest, require
 
 ROW_GROWTH = 1.04  # a row is kept whenever the cost has grown by this factor since the last
+ROW_PAUSE = 0.5  # and by so many gradient equivalents: a row costs one, which beside minibatches is many steps
 DIVERGENCE = 1e12  # a run ends where the value exceeds this times max(1, |f(x0)|)
 ENDLESS = 10**12  # steps
 IDLE = 1000  # and after so many steps in a row that cost nothing: x no longer moves
@@ -64,6 +65,7 @@ class _Rows:
         self.tolerance = math.sqrt(float(namespace(problem.x0).finfo(problem.x0.dtype).eps))
         self.last = _Seen(-1, problem.x0, 0.0, 0.0)
         self.spent = self.next = 0.0
+        self.looked = -math.inf
         self.idle = 0
 
     def __call__(self, step: Step) -> bool:
@@ -75,10 +77,10 @@ class _Rows:
             self.keep(self.last)
         self.idle = self.idle + 1 if spent == self.spent else 0
         self.last, self.spent = seen, spent
-        if spent < self.next:
+        if spent < self.next or seen.gradient_equivalents < self.looked + ROW_PAUSE:
             return self.idle >= IDLE
         self.keep(seen)
-        self.next = ROW_GROWTH * spent
+        self.next, self.looked = ROW_GROWTH * spent, seen.gradient_equivalents
         return self.converged or self.diverged or self.idle >= IDLE
 
     def keep(self, seen: _Seen) -> None:
