@@ -51,9 +51,10 @@ def turned(
 ) -> tuple[Array, Array, list[Array]]:
     """Return Gram-Schmidt of the rows v_i + Gamma g, its products R (d, d) with the old rows, and those with `onto`.
 
-    With `oja` of v_i + Gamma (g . v_i) g. V is (d, n), g and each vector of `onto` (n,), `k` the step. The rows of V are
-    taken for orthonormal; when k is a multiple of REMEASURE, or a row seems to be zero, their products are computed, and
-    what rounding has done to them is mended. V is written over where the loop has donated it. Waits for the device.
+    With `oja` of v_i + Gamma (g . v_i) g. V is (d, n), g and each vector of `onto` (n,), `k` the step. The rows of V
+    are taken for orthonormal; when k is a multiple of REMEASURE, or a row seems to be zero, their products are
+    computed, and what rounding has done to them is mended. V is written over where the loop has donated it. Waits for
+    the device.
     """
     xp = namespace(V)
     d, eps = V.shape[0], float(xp.finfo(V.dtype).eps)
