@@ -306,8 +306,9 @@ def test_convolution_is_scipys_correlation(backend, kernel, stride, padding):
 def test_fold_is_the_transpose_of_unfold():
     layer, rng = Conv2d(2, 1, kernel=3, stride=2, padding=1), np.random.default_rng(0)
     a = rng.normal(size=(3, 2, 6, 5, 2))
-    patches = rng.normal(size=layer.unfold(a).shape)
-    assert_allclose(np.sum(layer.unfold(a) * patches), np.sum(a * layer.fold(patches, a.shape)), rtol=1e-12)
+    gz, W = rng.normal(size=(3, 2 * 9, 4)), rng.normal(size=(3, 9 * 2, 4))
+    ga = layer.fold(gz, W, a.shape)
+    assert_allclose(np.sum(layer.unfold(a) * (gz @ W.swapaxes(-1, -2))), np.sum(a * ga), rtol=1e-12)
 
 
 def test_a_convolution_of_the_whole_map_is_a_dense_layer():

@@ -25,9 +25,9 @@ class Conv2d:
     outputs are (..., batch, height', width', c_out) with height' = (height + 2 padding - kernel) // stride + 1. As in
     the field, the kernel is not turned round: a correlation.
 
-    With unfold (..., batch, T, kernel kernel c_in) all patches, every pass is that of `Dense` on batch T rows, and the
-    input's gradient is folded: unfold transposed. Cost: batch T kernel^2 c_in c_out multiplications a pass; memory:
-    the patches, kernel^2 / stride^2 maps.
+    With unfold (..., batch, T, kernel kernel c_in) all patches, every pass is that of `Dense` on batch T rows, but for
+    the input's gradient, which is folded: unfold transposed. Cost: batch T kernel^2 c_in c_out multiplications a pass;
+    memory: the patches, kernel^2 / stride^2 maps.
     """
 
     c_in: int
@@ -69,17 +69,19 @@ class Conv2d:
         patches = xp.stack([padded[..., rows, columns, :] for rows, columns in self._offsets(a.shape)], axis=-2)
         return xp.reshape(patches, (*lead, batch * height * width, self.dense.d_in))
 
-    def fold(self, patches: Array, shape: tuple[int, ...]) -> Array:
-        """Return the maps (..., batch, height, width, c_in) in which each pixel sums its places in the patches.
+    def fold(self, gz: Array, W: Array, shape: tuple[int, ...]) -> Array:
+        """Return ga (..., batch, height, width, c_in) of `shape`: patches gz W^T, each pixel summed over its places.
 
-        `shape` ends in those of one map's batch: (..., batch, height, width, c_in).
+        gz is (..., batch height' width', c_out), W (..., kernel kernel c_in, c_out). One pixel of the kernel at a time:
+        its products lie side by side, as the maps do, where those of whole patches would be added a few at a time.
         """
         batch, height, width, c = shape[-4:]
-        lead, xp, p = patches.shape[:-2], namespace(patches), self.padding
-        patches = xp.reshape(patches, (*lead, batch, *self._positions(shape), self.kernel**2, c))
-        padded = xp.zeros((*lead, batch, height + 2 * p, width + 2 * p, c), dtype=patches.dtype, device=device(patches))
+        lead, p, xp = max(gz.shape[:-2], W.shape[:-2], key=len), self.padding, namespace(gz)
+        W = xp.reshape(W, (*W.shape[:-2], self.kernel**2, c, -1))
+        padded = xp.zeros((*lead, batch, height + 2 * p, width + 2 * p, c), dtype=gz.dtype, device=device(gz))
         for i, (rows, columns) in enumerate(self._offsets(shape)):
-            padded[..., rows, columns, :] += patches[..., i, :]
+            pixels = gz @ xp.matrix_transpose(W[..., i, :, :])
+            padded[..., rows, columns, :] += xp.reshape(pixels, (*lead, batch, *self._positions(shape), c))
         return padded[..., p : p + height, p : p + width, :]
 
     def apply(self, p: Parts, a: Array) -> Array:
@@ -90,17 +92,18 @@ class Conv2d:
         return self._maps(rows, a.shape), (cache, a.shape)
 
     def backward(self, cache: Any, gz: Array, *, to_input: bool = True) -> tuple[Array | None, Any]:
-        dense_cache, shape = cache
-        g_patches, back = self.dense.backward(dense_cache, self._rows(gz), to_input=to_input)
-        return None if g_patches is None else self.fold(g_patches, shape), back
+        (_, W), shape = cache
+        rows = self._rows(gz)
+        return self.fold(rows, W, shape) if to_input else None, rows
 
     def gradients(self, cache: Any, back: Any) -> Parts:
         return self.dense.gradients(cache[0], back)
 
     def squared_backward(self, cache: Any, hz: Array, *, to_input: bool = True) -> tuple[Array | None, Parts]:
-        dense_cache, shape = cache
-        h_patches, hp = self.dense.squared_backward(dense_cache, self._rows(hz), to_input=to_input)
-        return None if h_patches is None else self.fold(h_patches, shape), hp
+        (patches, W), shape = cache
+        rows = self._rows(hz)
+        _, hp = self.dense.squared_backward((patches, W), rows, to_input=False)
+        return self.fold(rows, W * W, shape) if to_input else None, hp
 
     def r_forward(self, cache: Any, rp: Parts, ra: Array | None) -> tuple[Array, Any]:
         dense_cache, shape = cache
@@ -108,9 +111,13 @@ class Conv2d:
         return self._maps(rz, shape), r_cache
 
     def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]:
-        dense_cache, shape = cache
-        rg_patches, rgp = self.dense.r_backward(dense_cache, back, r_cache, self._rows(rgz))
-        return None if rg_patches is None else self.fold(rg_patches, shape), rgp
+        (patches, W), shape = cache
+        gz, (r_patches, rW), r_rows = back, r_cache, self._rows(rgz)
+        rgp = self.dense.gradients((patches, W), r_rows)
+        if r_patches is None:
+            return None, rgp
+        rgW = rgp["W"] + namespace(gz).matrix_transpose(r_patches) @ gz
+        return self.fold(r_rows, W, shape) + self.fold(gz, rW, shape), {**rgp, "W": rgW}
 
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:
         dense_cache, shape = cache
