@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from refopt.cli import main
 from refopt.lab import laboratory, study, verdict
 from refopt.lab.studies import cost, noise, robustness, saddles, training
-from refopt.race.plan import Run, Settings
+from refopt.race.engine import perform
+from refopt.race.plan import Budget, Run, Settings, make_plan
 from refopt.race.results import Outcome
 
 SHRUNK = {
@@ -37,8 +39,6 @@ class Here:
         return None
 
     def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:
-        from refopt.race.engine import perform
-
         for run in runs:
             self.performed += 1
             yield perform(run)
@@ -83,6 +83,36 @@ def test_every_study_is_found_and_asks_for_known_things() -> None:
                     import problems
 
                     assert set(sources.read_options(options) if options else {}) <= set(problems.options(text))
+
+
+CHEAP = ("mlp_digits", "matrix_factorisation")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=problem, marks=() if problem in CHEAP else pytest.mark.slow)
+        for settings in training.races("full")
+        for problem in settings.problems
+    ],
+)
+def test_every_method_trains_on_every_problem_of_the_full_scale_without_a_network(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("no network access at run time")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    plan = make_plan(settings)
+    (problem,) = plan.problems.values()
+    minibatches = problem.objective.n_examples is not None
+    assert not (minibatches and plan.absent)
+    for entry in plan.entries:
+        tiny = replace(entry, budget=Budget(0.1 if minibatches else 2.0, "ge"))
+        outcome = perform(tiny.run({}, seed=0))
+        assert not outcome.failed, f"{entry.method}: {outcome.message}"
+        assert outcome.spent("k") >= 1
+        assert all(map(math.isfinite, outcome.rows["value"]))
 
 
 def test_it_writes_numbers_pages_and_the_verdict(held: tuple[Path, dict[str, Any], Here]) -> None:

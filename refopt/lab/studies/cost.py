@@ -45,24 +45,26 @@ TOLERANCE = 1e-6  # of the first height above the minimum
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a size; the condition numbers are its problems."""
-    sizes, conditions, budget, tune = (
-        ((10, 100, 100_000), (10, 10_000), "300ge", 4)
+    sizes, conditions, budget, seeds, tune = (
+        ((10, 100, 100_000), (10, 10_000), "300ge", 1, 4)
         if scale == "reduced"
         else (
             (10, 30, 100, 300, 1000, 10_000, 100_000, 1_000_000),
             (1, 100, 10_000, 1_000_000, 100_000_000),
             "1000ge",
-            12,
+            2,
+            8,
         )
     )
     everyone = [method for way in WAYS.values() for method in way]
+    largest = sizes[-1]  # which takes as long as all the others, and is halved therefore
     return [
         Settings(
             problems=tuple(f"quadratic:n={n},condition={condition}" for condition in conditions),
             methods=tuple(m for m in everyone if n <= LARGEST_MATRIX or m not in MATRIX),
             budget=budget,
-            seeds=1 if scale == "reduced" else 3,
-            tune=tune,
+            seeds=1 if n == largest else seeds,
+            tune=4 if n == largest else tune,
         )
         for n in sizes
     ]

@@ -57,9 +57,10 @@ MORE = (
     "variably_dimensioned",
     "watson",
     "rosenbrock:n=100",
-    "mlp_digits",
-    "autoencoder_digits",
+    "mlp_digits:hidden=[8]",
+    "autoencoder_digits:hidden=[6,3]",
 )
+"""Networks small enough for those methods that decompose an n x n matrix a step."""
 
 ACCURACY = 1e-3  # solved: f - f_best <= ACCURACY (f_0 - f_best), f_best the lowest that anybody reached
 RATIOS = (1, 1.5, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)

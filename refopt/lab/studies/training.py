@@ -61,15 +61,14 @@ def races(scale: Scale) -> list[Settings]:
                 "mlp_digits",
                 "mlp_mnist5k",
                 "autoencoder_digits",
-                "autoencoder_mnist5k",
                 "conv_digits",
                 "resnet_digits",
-                "char_lm",
+                "char_lm:context=16",
                 "matrix_factorisation",
             ),
             "40ge",
-            5,
-            16,
+            4,
+            8,
         )
     )
     return [
