@@ -3,28 +3,32 @@
     f(x) = sum_s w_s f_s(x),    w_s = m_s / m,    s = 0 .. S-1
 
 f_s is the mean over the m_s examples of shard s, the s-th of S stretches of the m; the examples stay where they are.
-x goes out and w_s f_s(x), w_s grad f_s(x), w_s H_s v come back, and are added here in the order of s, whoever is first:
-((0 + 1) + 2) + ... From the same w_s f_s the result has the same bits, whatever the number of workers and threads; one
-shard has those of the sum in one piece. (A shard's own last bit is its BLAS's: for a matrix of one row it may hang on
-where an array lies.) In a minibatch m_s counts the indices that fall to shard s, and a shard without any is not asked.
+x goes out and f_s(x), grad f_s(x), H_s v come back, and are added here in the order of s, whoever is first:
+(w_0 f_0 + w_1 f_1) + w_2 f_2 + ... From the same f_s the result has the same bits, whatever the number of workers and
+threads; one shard has those of the sum in one piece. (A shard's own last bit is its BLAS's: for a matrix of one row it
+may hang on where an array lies.) In a minibatch m_s counts the indices that fall to shard s, and a shard without any is
+not asked.
 
-What belongs to examples, `per_example_grads` and the rows of `layers`, comes back by example, in the order that it has
-in one piece: this alone travels in more than vectors of length n. What draws targets, `fisher` and `layers` given a
-seed, draws other ones than in one piece, keyed by seed and s. `residuals` are absent.
+The rows of `layers` stay with their shard, and what K-FAC and EKFAC ask of them, sums over examples, comes back as the
+factors do: (d_in, d_in), (d_out, d_out) and (d_in, d_out) a layer. A layer asked for by its name, and
+`per_example_grads`, come back by example, in the order that they have in one piece: these alone travel in the number of
+examples. What draws targets, `fisher` and `layers` given a seed, draws other ones than in one piece, keyed by seed and
+s. `residuals` are absent.
 """
 
 from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from backends.arrays import Array, array_like, asnumpy, device, namespace
+from backends.elementwise import donating, elementwise
 from refopt.objective import Layer, MatVec, MissingPart, Objective, Prices
 from refopt.race import sources
 from refopt.status import require
@@ -38,7 +42,6 @@ Call = Callable[..., Any]
 
 TOTALS = ("value", "grad", "value_and_grad", "hvp", "ggn_diagonal")
 PRODUCTS = ("ggn", "fisher")
-ROWS = ("per_example_grads", "layers")
 
 
 def sharded(
@@ -97,14 +100,14 @@ class Facts(NamedTuple):
 
 
 class Shard:
-    """The mean over some of the examples, where it lives, and the products asked for at points of it.
+    """The mean over some of the examples, where it lives, and the products and layers asked for at points of it.
 
-    With an array `like`, vectors come and go on the host and are moved to its library, device and dtype here.
+    With an array `like`, arrays come and go on the host and are moved to its library, device and dtype here.
     """
 
     def __init__(self, objective: Objective, like: Array = None) -> None:
         self.mean, self.like = objective, like
-        self.products: dict[int, tuple[MatVec, float]] = {}
+        self.held: dict[int, Any] = {}
 
     def facts(self) -> Facts:
         """Return what the parts of the whole are made up from."""
@@ -112,48 +115,41 @@ class Shard:
         assert mean.n_examples is not None
         return Facts(mean.parts, mean.prices, mean.joint, mean.n_examples)
 
-    def total(self, indices: Indices | None, weight: float, name: str, *vectors: Array) -> Any:
-        """Return `weight` times a part at x, or at x and v."""
-        return self._out(_scale(weight, getattr(self._at(indices), name)(*map(self._in, vectors))))
+    def part(self, indices: Indices | None, name: str, *vectors: Array) -> Any:
+        """Return a part at x, or at x and v."""
+        return self._out(getattr(self._at(indices), name)(*self._in(vectors)))
 
-    def hold(
-        self, indices: Indices | None, weight: float, name: str, key: int, live: set[int], x: Array, **drawn: int
-    ) -> Any:
-        """Keep the product of a part at x under a `key`; forget those that no one asks for any more.
+    def hold(self, indices: Indices | None, name: str, key: int, live: set[int], x: Array, **drawn: int) -> Any:
+        """Keep the product or the layers of a part at x under a `key`; forget those that no one asks for any more.
 
-        Returns `weight` times the value and the gradient where the part is `linearize`, else ().
+        Returns value and gradient where the part is `linearize`, the names of `layers`, else ().
         """
-        self.products = {old: product for old, product in self.products.items() if old in live}
+        self.held = {old: kept for old, kept in self.held.items() if old in live}
         made = getattr(self._at(indices), name)(self._in(x), **drawn)
-        *results, mv = made if name == "linearize" else (made,)
-        self.products[key] = mv, weight
-        return self._out(_scale(weight, tuple(results)))
+        *results, self.held[key] = made if name == "linearize" else (made,)
+        return list(made) if name == "layers" else self._out(tuple(results))
 
     def product(self, key: int, v: Array) -> Array:
-        """Return the weight times the product kept under a key."""
-        mv, weight = self.products[key]
-        return self._out(weight * mv(self._in(v)))
+        """Return the product kept under a key."""
+        return self._out(self.held[key](self._in(v)))
 
-    def rows(self, indices: Indices | None, name: str, x: Array, **drawn: int) -> Any:
-        """Return a part that has a row, or several, for each example."""
-        found = getattr(self._at(indices), name)(self._in(x), **drawn)
-        if name == "layers":
-            return {
-                layer: one._replace(inputs=self._out(one.inputs), output_grads=self._out(one.output_grads))
-                for layer, one in found.items()
-            }
-        return self._out(found)
+    def layer(self, key: int, name: str) -> Layer:
+        """Return one of the layers kept under a key."""
+        where, inputs, output_grads = self.held[key][name]
+        return Layer(where, self._out(inputs), self._out(output_grads))
+
+    def total(self, key: int, f: Call, *arguments: Any) -> Any:
+        """Return f, a sum over examples, of the layers kept under a key."""
+        return self._out(f(self.held[key], *self._in(arguments)))
 
     def _at(self, indices: Indices | None) -> Objective:
         return self.mean if indices is None else self.mean.minibatch(indices)
 
-    def _in(self, v: Array) -> Array:
-        return v if self.like is None else array_like(v, self.like)
+    def _in(self, tree: Any) -> Any:
+        return tree if self.like is None else _each(lambda v: array_like(v, self.like), tree)
 
-    def _out(self, result: Any) -> Any:
-        if isinstance(result, tuple):
-            return tuple(map(self._out, result))
-        return result if self.like is None else asnumpy(result)
+    def _out(self, tree: Any) -> Any:
+        return tree if self.like is None else _each(lambda v: v if isinstance(v, int) else asnumpy(v), tree)
 
 
 class _Share(NamedTuple):
@@ -165,14 +161,37 @@ class _Share(NamedTuple):
     weight: float
 
 
-class _Product:
-    """v -> sum_s w_s H_s v; as long as it lives, the shards keep what it needs."""
+class _Held:
+    """What the shards keep under a key as long as this lives."""
 
     def __init__(self, shares: list[_Share], key: int) -> None:
         self.shares, self.key = shares, key
 
-    def __call__(self, v: Array) -> Array:
-        return _sum([share.call("product", self.key, v) for share in self.shares])
+    def ask(self, method: str, *arguments: Any) -> list[Any]:
+        return [share.call(method, self.key, *arguments) for share in self.shares]
+
+
+class _Layers(Mapping[str, Layer]):
+    """The layers at a point. Their rows stay on the shards, but for those of a layer asked for by its name."""
+
+    def __init__(self, held: _Held, names: list[str], order: Indices | None) -> None:
+        self.held, self.names, self.order = held, names, order
+
+    def total(self, f: Call, *arguments: Any) -> Any:
+        """Return f(layers, *arguments), a sum over examples; see `refopt.curvature.kronecker.total`."""
+        return _sum(self.held.ask("total", f, *arguments), [1] * len(self.held.shares))
+
+    def __getitem__(self, name: str) -> Layer:
+        if name not in self.names:
+            raise KeyError(name)
+        wheres, inputs, output_grads = zip(*_wait(self.held.ask("layer", name)), strict=True)
+        return Layer(wheres[0], _join(inputs, self.order), _join(output_grads, self.order))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 class _Shards:
@@ -180,20 +199,23 @@ class _Shards:
 
     def __init__(self, calls: list[Call]) -> None:
         self.calls = calls
-        self.facts: list[Facts] = [started.result() for started in [call("facts") for call in calls]]
+        self.facts: list[Facts] = _wait([call("facts") for call in calls])
         self.starts = np.cumsum([0, *(facts.n_examples for facts in self.facts)])
         self.keys = itertools.count()
-        self.live: weakref.WeakSet[_Product] = weakref.WeakSet()
+        self.live: weakref.WeakSet[_Held] = weakref.WeakSet()
 
     def objective(self, indices: Indices | None = None) -> Objective:
         """Return the mean over the examples `indices`, or over all."""
         parts, prices, joint, _ = self.facts[0]
         shares, order = self._deal(indices)
-        sums: dict[str, Any] = {name: partial(self._total, shares, name) for name in TOTALS if name in parts}
-        sums |= {name: partial(self._hold, shares, name) for name in PRODUCTS if name in parts}
-        sums |= {name: partial(self._rows, shares, order, name) for name in ROWS if name in parts}
-        if "linearize" in parts:
-            sums["linearize"] = partial(self._linearize, shares)
+        here: dict[str, Any] = {name: partial(self._total, shares, name) for name in TOTALS}
+        here |= {name: partial(self._product, shares, name) for name in PRODUCTS}
+        here |= {
+            "linearize": partial(self._linearize, shares),
+            "per_example_grads": partial(self._per_example_grads, shares, order),
+            "layers": partial(self._layers, shares, order),
+        }
+        sums = {name: part for name, part in here.items() if name in parts}
         whole = Objective(**sums, n_examples=int(self.starts[-1]), restrict=self.objective, prices=prices)
         whole.joint = joint
         return whole
@@ -209,38 +231,36 @@ class _Shards:
         return shares, np.argsort(np.argsort(owner, kind="stable"))
 
     def _total(self, shares: list[_Share], name: str, *vectors: Array) -> Any:
-        return _sum([share.call("total", share.indices, share.weight, name, *vectors) for share in shares])
-
-    def _held(self, shares: list[_Share], name: str, x: Array, drawn: Mapping[str, Any]) -> tuple[Any, MatVec]:
-        product = _Product(shares, next(self.keys))
-        self.live.add(product)
-        live = {one.key for one in self.live}
-        started = [
-            share.call("hold", share.indices, share.weight, name, product.key, live, x, **self._own(share, drawn))
-            for share in shares
-        ]
-        return _sum(started), product
+        return _sum(self._ask(shares, name, *vectors), _weights(shares))
 
     def _linearize(self, shares: list[_Share], x: Array) -> tuple[Any, Array, MatVec]:
-        (value, g), mv = self._held(shares, "linearize", x, {})
-        return value, g, mv
+        held, started = self._hold(shares, "linearize", x, {})
+        value, g = _sum(started, _weights(shares))
+        return value, g, _product(held)
 
-    def _hold(self, shares: list[_Share], name: str, x: Array, **drawn: Any) -> MatVec:
-        return self._held(shares, name, x, drawn)[1]
+    def _product(self, shares: list[_Share], name: str, x: Array, **drawn: Any) -> MatVec:
+        held, started = self._hold(shares, name, x, drawn)
+        _wait(started)
+        return _product(held)
 
-    def _rows(self, shares: list[_Share], order: Indices | None, name: str, x: Array, **drawn: Any) -> Any:
-        started = [share.call("rows", share.indices, name, x, **self._own(share, drawn)) for share in shares]
-        found = [one.result() for one in started]
-        if name != "layers":
-            return _join(found, order)
-        return {
-            layer: Layer(
-                one.where,
-                _join([shard[layer].inputs for shard in found], order),
-                _join([shard[layer].output_grads for shard in found], order),
-            )
-            for layer, one in found[0].items()
-        }
+    def _layers(self, shares: list[_Share], order: Indices | None, x: Array, **drawn: Any) -> _Layers:
+        held, started = self._hold(shares, "layers", x, drawn)
+        names, *_ = _wait(started)
+        return _Layers(held, names, order)
+
+    def _per_example_grads(self, shares: list[_Share], order: Indices | None, x: Array) -> Array:
+        return _join(_wait(self._ask(shares, "per_example_grads", x)), order)
+
+    def _ask(self, shares: list[_Share], name: str, *vectors: Array) -> list[Any]:
+        return [share.call("part", share.indices, name, *vectors) for share in shares]
+
+    def _hold(self, shares: list[_Share], name: str, x: Array, drawn: Mapping[str, Any]) -> tuple[_Held, list[Any]]:
+        held = _Held(shares, next(self.keys))
+        self.live.add(held)
+        live = {one.key for one in self.live}
+        return held, [
+            share.call("hold", share.indices, name, held.key, live, x, **self._own(share, drawn)) for share in shares
+        ]
 
     def _own(self, share: _Share, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a draw for one shard: its seed is seed S + s, which no other shard or seed has."""
@@ -275,23 +295,52 @@ def _act(actor: Any, method: str, *arguments: Any, **options: Any) -> Any:
     return getattr(actor, method)(*arguments, **options)
 
 
-def _scale(weight: float, result: Any) -> Any:
-    return tuple(weight * one for one in result) if isinstance(result, tuple) else weight * result
+def _product(held: _Held) -> MatVec:
+    """Return v -> sum_s w_s H_s v."""
+    return lambda v: _sum(held.ask("product", v), _weights(held.shares))
 
 
-def _sum(started: Iterable[Any]) -> Any:
-    """Return the sum of the results in the order of the shards, in the memory of the first: no shard keeps one."""
-
-    def add(total: Any, one: Any) -> Any:
-        if isinstance(total, tuple):
-            return tuple(map(add, total, one))
-        total += one
-        return total
-
-    return reduce(add, (one.result() for one in started))
+def _wait(started: Sequence[Any]) -> list[Any]:
+    return [one.result() for one in started]
 
 
-def _join(rows: list[Array], order: Indices | None) -> Array:
+def _weights(shares: list[_Share]) -> list[float]:
+    return [share.weight for share in shares]
+
+
+def _sum(started: Sequence[Any], weights: Sequence[float]) -> Any:
+    """Return the sum of the results times their weights, in the order of the shards, in memory that is its own."""
+    total: Any = None
+    for one, weight in zip(started, weights, strict=True):
+        if total is None:
+            total = _each(partial(_scaled, weight=weight), one.result())
+        else:
+            with donating():
+                total = _each(partial(_plus, weight=weight), total, one.result())
+    return total
+
+
+@elementwise
+def _scaled(first: Array, weight: float) -> Array:
+    return weight * first
+
+
+@elementwise(updates=("total",))
+def _plus(total: Array, one: Array, weight: float) -> Array:
+    return total + weight * one
+
+
+def _each(f: Call, tree: Any, *others: Any) -> Any:
+    """Return the tuples and dictionaries of `tree` with f(leaf, its leaf in each of the `others`) for each leaf."""
+    if isinstance(tree, dict):
+        return {name: _each(f, leaf, *(other[name] for other in others)) for name, leaf in tree.items()}
+    if isinstance(tree, tuple):
+        leaves = (_each(f, *them) for them in zip(tree, *others, strict=True))
+        return type(tree)(*leaves) if hasattr(tree, "_fields") else tuple(leaves)
+    return f(tree, *others)
+
+
+def _join(rows: Sequence[Array], order: Indices | None) -> Array:
     """Return the rows of all shards, in the order of the batch."""
     xp = namespace(*rows)
     joined = xp.concat(rows, axis=0)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ import pytest
 
 import problems
 from refopt import minimize
+from refopt.curvature import kronecker
 from refopt.first_order import sgd
 from refopt.newton import newton_cg
 from refopt.objective import MissingPart, Objective
 from refopt.sharded import TOTALS, Shard, sharded
-from refopt.structured import kfac
+from refopt.structured import ekfac, kfac
 from refopt.variance_reduction import saga
 from tests.conftest import Backend
 
@@ -96,6 +98,19 @@ def bowls(c: Any) -> Objective:
     )
 
 
+def test_what_an_objective_returns_is_left_alone(threads: ThreadPoolExecutor) -> None:
+    c = np.ones(1 << 15)  # above 128 KiB, where the sum is written over
+
+    def slope(m: int) -> Objective:
+        return Objective(
+            value_and_grad=lambda x: (c @ x, c), n_examples=m, restrict=lambda indices: slope(len(indices))
+        )
+
+    apart = sharded(slope(4), threads, shards=2)
+    for _ in range(2):
+        np.testing.assert_array_equal(apart.grad(c), c)
+
+
 def test_the_same_bits_for_the_same_number_of_shards(client: Any, threads: ThreadPoolExecutor) -> None:
     c, x = 10.0 ** np.linspace(-8, 8, 90) / 3, np.sin(np.arange(1.0, 60.0))
     gradients = [bowls(part).grad(x) for part in (c[:30], c[30:60], c[60:])]
@@ -124,14 +139,16 @@ def test_on_the_workers_of_a_cluster(client: Any, threads: ThreadPoolExecutor) -
         close(found, known)
 
 
-@pytest.mark.parametrize("method", [sgd, kfac, saga, newton_cg], ids=lambda method: method.__name__.split(".")[-1])
+@pytest.mark.parametrize(
+    "method", [sgd, kfac, ekfac, saga, newton_cg], ids=lambda method: method.__name__.split(".")[-1]
+)
 def test_methods_run_unchanged(method: Any, threads: ThreadPoolExecutor) -> None:
     problem = problems.get("softmax_digits")
     apart = sharded(problem.objective, threads, shards=3)
     batch = 32 if method in (sgd, saga) else None
-    hyper = {} if method in (kfac, newton_cg) else {"lr": 1e-2}
-    if method is kfac:
-        hyper = {"estimate": "empirical"}  # drawn targets would be others
+    hyper: dict[str, Any] = {} if method in (kfac, newton_cg) else {"lr": 1e-2}
+    if method in (kfac, ekfac):
+        hyper |= {"estimate": "empirical"}  # drawn targets would be others
     ours, known = (
         minimize(one, method, x0=problem.x0, steps=3, batch_size=batch, **hyper) for one in (apart, problem.objective)
     )
@@ -159,14 +176,20 @@ def test_a_shard_on_another_library_takes_and_gives_host_vectors(library: str) -
     host = problems.get("mlp_digits")
     shard, known = Shard(other.objective, like=other.x0[:0]), Shard(host.objective)
     for found, one in (
-        (shard.total(None, 0.5, "value_and_grad", host.x0), known.total(None, 0.5, "value_and_grad", host.x0)),
-        (shard.hold(None, 1.0, "linearize", 0, set(), host.x0), known.hold(None, 1.0, "linearize", 0, set(), host.x0)),
+        (shard.part(None, "value_and_grad", host.x0), known.part(None, "value_and_grad", host.x0)),
+        (shard.hold(None, "linearize", 0, set(), host.x0), known.hold(None, "linearize", 0, set(), host.x0)),
     ):
         assert type(found[1]) is np.ndarray
         close(found[1], one[1])
     close(shard.product(0, host.x0), known.product(0, host.x0))
-    layers = shard.rows(BATCH, "layers", host.x0)
-    assert all(type(layer.inputs) is np.ndarray for layer in layers.values())
+    for one in (shard, known):
+        names = one.hold(BATCH, "layers", 1, {0, 1}, host.x0)
+    assert all(type(shard.layer(1, name).inputs) is np.ndarray for name in names)
+    sums = partial(kronecker.sums, n=host.n)
+    found, expected = (one.total(1, sums) for one in (shard, known))
+    assert found.batch == len(BATCH)
+    assert type(found.A[names[0]]) is np.ndarray
+    close(found.G[names[0]], expected.G[names[0]])
 
 
 def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -> None:
@@ -177,6 +200,42 @@ def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -
     assert not np.array_equal(layer.output_grads[:50], layer.output_grads[50:])
 
 
+@pytest.mark.parametrize("batch", [None, BATCH], ids=["all", "batch"])
+@pytest.mark.parametrize("drawn", [{}, {"seed": 3, "k": 1}], ids=["data", "drawn"])
+def test_factors_are_sums_over_shards(batch: Any, drawn: dict[str, int], client: Any) -> None:
+    problem = problems.get("mlp_digits", hidden=(8, 6))
+    apart = sharded(problem.objective, client, shards=3)
+    here, there = (one if batch is None else one.minibatch(batch) for one in (problem.objective, apart))
+    layers = there.layers(problem.x0, **drawn)
+    rows = dict(layers) if drawn else here.layers(problem.x0)
+    sums = partial(kronecker.sums, n=problem.n, neighbours=True)
+    found, known = kronecker.total(sums, layers), sums(rows)
+    assert (found.N, found.batch) == (known.N, known.batch)
+    for M, N in zip(found[:4], known[:4], strict=True):
+        assert list(M) == list(N)
+        for name in N:
+            close(M[name], N[name])
+    with pytest.raises(KeyError):
+        layers["dense9"]
+
+
+@pytest.mark.parametrize(
+    ("method", "hyper"),
+    [(kfac, {}), (kfac, {"structure": "block_tridiagonal", "tau1": 0.5}), (ekfac, {"interval": 2})],
+    ids=["kfac", "tridiagonal", "ekfac"],
+)
+def test_no_rows_travel_for_the_factors(
+    method: Any, hyper: dict[str, Any], threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Shard, "layer")
+    problem = problems.get("mlp_digits", hidden=(8,))
+    apart = sharded(problem.objective, threads, shards=3)
+    hyper = {"estimate": "empirical", **hyper}
+    ours, known = (minimize(one, method, x0=problem.x0, steps=5, **hyper) for one in (apart, problem.objective))
+    np.testing.assert_allclose(ours.x, known.x, rtol=0, atol=1e-9 * np.max(np.abs(known.x)))
+    assert ours.ledger.flops == known.ledger.flops
+
+
 def test_products_are_kept_as_long_as_they_are_asked_for(threads: ThreadPoolExecutor) -> None:
     fit = problems.get("least_squares")
     apart = sharded(fit.objective, threads, shards=2)
@@ -185,11 +244,11 @@ def test_products_are_kept_as_long_as_they_are_asked_for(threads: ThreadPoolExec
     first = apart.linearize(x)[2]
     second = apart.linearize(x + 1.0)[2]
     close(first(v), second(v))  # a quadratic
-    assert {len(shard.products) for shard in shards} == {2}
+    assert {len(shard.held) for shard in shards} == {2}
     del first
     gc.collect()
     third = apart.ggn(x)
-    assert {len(shard.products) for shard in shards} == {2}, "second and third"
+    assert {len(shard.held) for shard in shards} == {2}, "second and third"
     close(second(v), third(v))
 
 

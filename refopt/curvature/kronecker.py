@@ -72,19 +72,31 @@ def in_order(layers: Mapping[str, DenseLayer], n: int) -> dict[str, DenseLayer]:
     return ordered
 
 
-def matrices(v: Array, layers: Mapping[str, DenseLayer]) -> Matrices:
-    """Return the parts of the flat vector `v` as the layers' matrices (d_in, d_out)."""
-    xp = namespace(v)
-    return {
-        name: xp.reshape(v[layer.where], (layer.inputs.shape[-1], layer.output_grads.shape[-1]))
-        for name, layer in layers.items()
-    }
+def total(f: Callable[..., T], layers: Mapping[str, DenseLayer], *arguments: object) -> T:
+    """Return f(layers, *arguments), a sum over the examples: taken where they are, if `layers` has a `total` for that.
+
+    So have those of `refopt.sharded`, whose rows then stay where they are. There f is a function of a module, or a
+    `partial` of one, and `arguments` and result are matrices, or dictionaries and tuples of them.
+    """
+    own: Callable[..., T] | None = getattr(layers, "total", None)
+    return f(layers, *arguments) if own is None else own(f, *arguments)
 
 
 def flat(V: Matrices) -> Array:
     """Return the flat vector (n,) of the layers' matrices."""
     xp = namespace(*V.values())
     return xp.concat([xp.reshape(matrix, (-1,)) for matrix in V.values()])
+
+
+class Sums(NamedTuple):
+    """Sums over the examples of a batch: the moments times their numbers; see `Factors`."""
+
+    A: Matrices
+    G: Matrices
+    A_next: Matrices
+    G_next: Matrices
+    N: dict[str, int]  # rows of each layer
+    batch: int
 
 
 class Factors(NamedTuple):
@@ -108,13 +120,14 @@ def rows(layer: DenseLayer, shared: Shared) -> tuple[Array, Array]:
     return xp.reshape(a, (-1, a.shape[-1])), xp.reshape(g, (-1, g.shape[-1]))
 
 
-def moments(layers: Mapping[str, DenseLayer], *, shared: Shared = "expand", neighbours: bool = False) -> Factors:
-    """Return the moments of the batch, those of neighbours too if asked for.
+def sums(layers: Mapping[str, DenseLayer], n: int, *, shared: Shared = "expand", neighbours: bool = False) -> Sums:
+    """Return sum a a^T and sum g g^T of the layers, put in order, of n parameters; of neighbours too if asked for.
 
-    Costs N (d_in^2 + d_out^2) flops a layer. Raises ValueError for an unknown word, and, naming the layer, where
-    neighbours are asked for and a layer has several rows an example.
+    Costs N (d_in^2 + d_out^2) flops a layer. Raises ValueError for an unknown word, where the layers do not cover the
+    n parameters, and, naming the layer, where neighbours are asked for and a layer has several rows an example.
     """
     require(shared in ("expand", "reduce"), "shared must be 'expand' or 'reduce'", shared)
+    layers = in_order(layers, n)
     a, g = {}, {}
     for name, layer in layers.items():
         a[name], g[name] = rows(layer, shared)
@@ -122,12 +135,23 @@ def moments(layers: Mapping[str, DenseLayer], *, shared: Shared = "expand", neig
         rule = "block_tridiagonal needs one row an example: layers that share weights need shared='reduce'"
         require(not (neighbours and several), rule, name)
     pairs = list(pairwise(layers)) if neighbours else []
-    batch = {name: layer.inputs.shape[0] for name, layer in layers.items()}
+    return Sums(
+        A={name: a[name].T @ a[name] for name in layers},
+        G={name: g[name].T @ g[name] for name in layers},
+        A_next={name: a[name].T @ a[after] for name, after in pairs},
+        G_next={name: g[name].T @ g[after] for name, after in pairs},
+        N={name: int(a[name].shape[0]) for name in layers},
+        batch=int(next(iter(layers.values())).inputs.shape[0]),
+    )
+
+
+def moments(S: Sums) -> Factors:
+    """Return the moments of the batch: means over its examples, G over its rows."""
     return Factors(
-        A={name: a[name].T @ a[name] / batch[name] for name in layers},
-        G={name: g[name].T @ g[name] / g[name].shape[0] for name in layers},
-        A_next={name: a[name].T @ a[after] / batch[name] for name, after in pairs},
-        G_next={name: g[name].T @ g[after] / batch[name] for name, after in pairs},
+        A={name: M / S.batch for name, M in S.A.items()},
+        G={name: M / S.N[name] for name, M in S.G.items()},
+        A_next={name: M / S.batch for name, M in S.A_next.items()},
+        G_next={name: M / S.batch for name, M in S.G_next.items()},
     )
 
 
@@ -136,6 +160,16 @@ def running_mean(old: Factors, new: Factors, eps: float) -> Factors:
     return Factors(
         *({name: eps * M[name] + (1.0 - eps) * N[name] for name in N} for M, N in zip(old, new, strict=True))
     )
+
+
+def matrices(v: Array, factors: Factors) -> Matrices:
+    """Return the parts of the flat vector `v` (n,) as the layers' matrices (d_in, d_out): `flat` undone."""
+    V, start = {}, 0
+    for name, A in factors.A.items():
+        d_in, d_out = A.shape[0], factors.G[name].shape[0]
+        V[name] = namespace(v).reshape(v[start : start + d_in * d_out], (d_in, d_out))
+        start += d_in * d_out
+    return V
 
 
 def damped(factors: Factors, gamma: float) -> Factors:

@@ -25,11 +25,12 @@ Differs: a new basis starts from the second moments that the old factors have in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from backends.arrays import Array, all_finite, namespace
 from refopt.curvature import kronecker
-from refopt.curvature.kronecker import DenseLayer, Factors, Matrices, Shared
+from refopt.curvature.kronecker import DenseLayer, Factors, Matrices, Shared, Sums
 from refopt.method import Dialects, LogUniform, Spec
 from refopt.objective import Objective
 from refopt.status import Status, require
@@ -96,8 +97,9 @@ def step(
     eps_k = min(1.0 - 1.0 / k, decay)
     grad = objective.grad(x)
     drawn = {"seed": state.seed, "k": state.k} if estimate == "sampled" else {}
-    layers = kronecker.in_order(objective.layers(x, **drawn), x.shape[0])
-    new = kronecker.moments(layers, shared=shared)
+    layers = objective.layers(x, **drawn)
+    S = kronecker.total(partial(kronecker.sums, n=x.shape[0], shared=shared), layers)
+    new = kronecker.moments(S)
     factors = kronecker.running_mean(state.factors or new, new, eps_k)
 
     U_A, U_G, s = state.U_A, state.U_G, state.s
@@ -105,16 +107,14 @@ def step(
     if refresh:
         s_A, U_A = _eigenbases(factors.A)
         s_G, U_G = _eigenbases(factors.G)
-        s = {name: namespace(grad).linalg.outer(s_A[name], s_G[name]) for name in layers}
-    s = {
-        name: eps_k * s[name] + (1.0 - eps_k) * second_moments(layer, U_A[name], U_G[name])
-        for name, layer in layers.items()
-    }
-    V = kronecker.matrices(grad, layers)
+        s = {name: namespace(grad).linalg.outer(s_A[name], s_G[name]) for name in S.A}
+    squares = kronecker.total(sums_of_squares, layers, U_A, U_G)
+    s = {name: eps_k * s[name] + (1.0 - eps_k) * squares[name] / S.batch for name in S.A}
+    V = kronecker.matrices(grad, factors)
     Delta = {name: -U_A[name] @ ((U_A[name].T @ V[name] @ U_G[name]) / (s[name] + damping)) @ U_G[name].T for name in V}
     delta = lr * kronecker.flat(Delta) + momentum * state.delta
     status = Status.RUNNING if all_finite(delta) else Status.BREAKDOWN
-    info = {"flops": _flops(layers, refresh)}
+    info = {"flops": _flops(S, refresh)}
     return x + delta, State(k, state.seed, delta, factors, U_A, U_G, s, status, info)
 
 
@@ -127,26 +127,28 @@ def _eigenbases(M: Matrices) -> tuple[Matrices, Matrices]:
     )
 
 
-def second_moments(layer: DenseLayer, U_A: Array, U_G: Array) -> Array:
-    """Return the mean over the examples of the squares of U_A^T (gradient matrix) U_G, shape (d_in, d_out)."""
+def sums_of_squares(layers: Mapping[str, DenseLayer], U_A: Matrices, U_G: Matrices) -> Matrices:
+    """Return, layer by layer, the sum over the examples of (U_A^T a g^T U_G)^2, squares elementwise, (d_in, d_out)."""
+    return {name: _sum_of_squares(layers[name], U_A[name], U_G[name]) for name in U_A}
+
+
+def _sum_of_squares(layer: DenseLayer, U_A: Array, U_G: Array) -> Array:
     xp = namespace(U_A)
     a, g = layer.inputs @ U_A, layer.output_grads @ U_G
-    batch = a.shape[0]
     if a.ndim == 2:  # one row an example: the square of a product is the product of squares
-        return (a * a).T @ (g * g) / batch
+        return (a * a).T @ (g * g)
     total = xp.zeros_like(U_A[:, :1] * U_G[:1, :])
-    for i in range(batch):  # as all gradients at once would be `batch` matrices
+    for i in range(a.shape[0]):  # as all gradients at once would be as many matrices
         own = xp.reshape(a[i, ...], (-1, a.shape[-1])).T @ xp.reshape(g[i, ...], (-1, g.shape[-1]))
         total = total + own * own
-    return total / batch
+    return total
 
 
-def _flops(layers: Mapping[str, DenseLayer], refresh: bool) -> float:
+def _flops(S: Sums, refresh: bool) -> float:
     """Return the flops outside the objective: moments in both bases, the eigenbasis and products with it."""
     total = 0.0
-    for layer in layers.values():
-        d_in, d_out = layer.inputs.shape[-1], layer.output_grads.shape[-1]
-        rows = layer.inputs.size / d_in
-        total += 3.0 * rows * (d_in**2 + d_out**2) + 2.0 * rows * d_in * d_out
+    for name, N in S.N.items():
+        d_in, d_out = S.A[name].shape[0], S.G[name].shape[0]
+        total += 3.0 * N * (d_in**2 + d_out**2) + 2.0 * N * d_in * d_out
         total += 4.0 * d_in * d_out * (d_in + d_out) + refresh * 9.0 * (d_in**3 + d_out**3)
     return total

@@ -33,13 +33,14 @@ the empirical Fisher matrix, `estimate="empirical"`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from backends import random
 from backends.arrays import Array, all_finite, namespace
 from refopt.curvature import kronecker
-from refopt.curvature.kronecker import BlockDiagonal, BlockTridiagonal, DenseLayer, Factors, Shared
+from refopt.curvature.kronecker import BlockDiagonal, BlockTridiagonal, Factors, Shared, Sums
 from refopt.curvature.reduction_ratio import reduction_ratio
 from refopt.method import Dialects, LogUniform, Spec
 from refopt.objective import Objective
@@ -134,8 +135,9 @@ def step(
     value, grad = objective.value_and_grad(x)
     S1 = _share(objective, tau1, state.seed, k, "factors")
     drawn = {"seed": state.seed, "k": state.k} if estimate == "sampled" else {}
-    layers = kronecker.in_order(S1.layers(x, **drawn), x.shape[0])
-    new = kronecker.moments(layers, shared=shared, neighbours=structure == "block_tridiagonal")
+    sums = partial(kronecker.sums, n=x.shape[0], shared=shared, neighbours=structure == "block_tridiagonal")
+    S = kronecker.total(sums, S1.layers(x, **drawn))
+    new = kronecker.moments(S)
     old = state.factors or new
     factors = kronecker.running_mean(old, new, min(1.0 - 1.0 / k, decay))
 
@@ -144,7 +146,7 @@ def step(
     w1, w2 = (19.0 / 20.0) ** T1, (19.0 / 20.0) ** (T2 / 2)
     search = adaptive and k % T2 == 0
     refresh = search or k % T3 == 0 or k <= 3
-    V = kronecker.matrices(grad, layers)
+    V = kronecker.matrices(grad, factors)
     if adaptive:
         F = _share(objective, tau2, state.seed, k, "products").fisher(x)
         F_delta_0 = F(delta_0) if k > 1 and momentum != 0.0 else 0.0 * delta_0
@@ -160,7 +162,7 @@ def step(
         tried.append((M, gamma, delta, inverse))
     M, gamma, delta, inverse = min(tried, key=lambda one: (math.isnan(one[0]), one[0]))
 
-    info = {"M": M, "rho": None, "flops": _flops(STRUCTURES[structure], layers, len(tried), refresh)}
+    info = {"M": M, "rho": None, "flops": _flops(STRUCTURES[structure], S, len(tried), refresh)}
     if adaptive and k % T1 == 0:
         rho = reduction_ratio(value, objective.value(x + delta), -M, x)
         lam = lam * w1 if rho > 0.75 else lam / w1 if not rho >= 0.25 else lam
@@ -208,12 +210,12 @@ def model_minimum(
     return M, alpha * Delta + mu * delta_0
 
 
-def _flops(structure: Structure, layers: Mapping[str, DenseLayer], tried: int, refresh: bool) -> float:
+def _flops(structure: Structure, S: Sums, tried: int, refresh: bool) -> float:
     """Return the flops outside the objective: moments, inverses and products with them."""
     total = 0.0
-    for layer in layers.values():
-        d_in, d_out = layer.inputs.shape[-1], layer.output_grads.shape[-1]
-        total += layer.inputs.size / d_in * (d_in**2 + d_out**2)
+    for name, N in S.N.items():
+        d_in, d_out = S.A[name].shape[0], S.G[name].shape[0]
+        total += N * (d_in**2 + d_out**2)
         total += tried * structure.times_flops * d_in * d_out * (d_in + d_out)
         total += tried * refresh * structure.inverse_flops * (d_in**3 + d_out**3)
     return total

@@ -32,16 +32,24 @@ def chain(seed: int, batch: int = 30, shapes: dict[str, tuple[int, int]] = SHAPE
     return layers
 
 
+def n_of(layers: dict[str, Layer]) -> int:
+    return max(layer.where.stop for layer in layers.values())
+
+
+def moments(layers: dict[str, Layer], **options: Any) -> kronecker.Factors:
+    return kronecker.moments(kronecker.sums(layers, n_of(layers), **options))
+
+
 def dense(times: Any, layers: dict[str, Layer]) -> HostArray:
     """The matrix of a linear map of the layers' matrices."""
-    n = max(layer.where.stop for layer in layers.values())
-    columns = [kronecker.flat(times(kronecker.matrices(e, layers))) for e in np.eye(n)]
+    factors = moments(layers)
+    columns = [kronecker.flat(times(kronecker.matrices(e, factors))) for e in np.eye(n_of(layers))]
     return np.stack(columns, axis=1)
 
 
 def dense_factored_fisher(factors: kronecker.Factors, layers: dict[str, Layer]) -> HostArray:
     """The blocks F_ij with |i - j| <= 1 of A_ij (x) G_ij, and zeros."""
-    n = max(layer.where.stop for layer in layers.values())
+    n = n_of(layers)
     F = np.zeros((n, n))
     for name, layer in layers.items():
         F[layer.where, layer.where] = np.kron(factors.A[name], factors.G[name])
@@ -54,7 +62,7 @@ def dense_factored_fisher(factors: kronecker.Factors, layers: dict[str, Layer]) 
 
 def test_moments_are_means_over_the_batch() -> None:
     layers = chain(0)
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     a, g, b = layers["first"].inputs, layers["first"].output_grads, layers["second"].inputs
     np.testing.assert_allclose(factors.A["first"], np.mean([np.outer(r, r) for r in a], axis=0))
     np.testing.assert_allclose(factors.G["first"], np.mean([np.outer(r, r) for r in g], axis=0))
@@ -66,7 +74,7 @@ def test_moments_are_means_over_the_batch() -> None:
 
 def test_one_example_is_factored_exactly() -> None:
     layers = chain(1, batch=1)
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     gradient = kronecker.flat({n: np.outer(layer.inputs[0], layer.output_grads[0]) for n, layer in layers.items()})
     F = dense_factored_fisher(factors, layers)
     np.testing.assert_allclose(F[F != 0.0], np.outer(gradient, gradient)[F != 0.0])
@@ -83,14 +91,14 @@ def test_deep_linear_networks_under_squared_loss_are_factored_exactly() -> None:
     own = np.concatenate(
         [np.einsum("bi,bo->bio", layer.inputs, layer.output_grads).reshape(20, -1) for layer in layers.values()], axis=1
     )
-    F = dense_factored_fisher(kronecker.moments(layers, neighbours=True), layers)
+    F = dense_factored_fisher(moments(layers, neighbours=True), layers)
     np.testing.assert_allclose(F, own.T @ own / 20, atol=1e-12)
 
 
 @pytest.mark.parametrize("gamma", [1e-3, 0.3, 10.0])
 def test_the_block_diagonal_inverse_is_that_of_the_damped_blocks(gamma: float) -> None:
     layers = chain(2)
-    factors = kronecker.moments(layers)
+    factors = moments(layers)
     P = dense(kronecker.block_diagonal(factors, gamma).times, layers)
     F = dense_factored_fisher(kronecker.damped(factors, gamma), layers)
     np.testing.assert_allclose(P @ F, np.eye(len(F)), atol=1e-9)
@@ -100,7 +108,7 @@ def test_the_block_diagonal_inverse_is_that_of_the_damped_blocks(gamma: float) -
 def test_the_block_tridiagonal_inverse_is_the_one_with_those_blocks_and_no_others(gamma: float) -> None:
     """Its inverse agrees with F~ on the three diagonals of blocks, and it has no other blocks: that determines it."""
     layers = chain(3)
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     P = dense(kronecker.block_tridiagonal(factors, gamma).times, layers)
     F = dense_factored_fisher(kronecker.damped(factors, gamma), layers)
     near = F != 0.0
@@ -112,7 +120,7 @@ def test_the_block_tridiagonal_inverse_is_the_one_with_those_blocks_and_no_other
 
 def test_two_layers_have_no_block_left_out() -> None:
     layers = chain(4, shapes={"first": (4, 3), "second": (3, 2)})
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     P = dense(kronecker.block_tridiagonal(factors, 0.1).times, layers)
     F = dense_factored_fisher(kronecker.damped(factors, 0.1), layers)
     np.testing.assert_allclose(P @ F, np.eye(len(F)), atol=1e-9)
@@ -120,7 +128,7 @@ def test_two_layers_have_no_block_left_out() -> None:
 
 def test_uncorrelated_neighbours_make_the_two_inverses_one() -> None:
     layers = chain(5)
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     apart = factors._replace(A_next={name: 0.0 * M for name, M in factors.A_next.items()})
     P, Q = (
         dense(inverse(apart, 0.1).times, layers) for inverse in (kronecker.block_tridiagonal, kronecker.block_diagonal)
@@ -141,7 +149,7 @@ def test_undamped_steps_do_not_depend_on_the_coordinates_of_inputs_and_outputs(i
     steps = []
     for here in (layers, changed):
         V = {n: layer.inputs.T @ layer.output_grads for n, layer in here.items()}
-        steps.append(inverse(kronecker.moments(here, neighbours=True), 1e-9).times(V))
+        steps.append(inverse(moments(here, neighbours=True), 1e-9).times(V))
     for name in layers:
         np.testing.assert_allclose(M[name] @ steps[1][name] @ N[name].T, steps[0][name], rtol=1e-5, atol=1e-6)
 
@@ -153,8 +161,9 @@ def _sizes() -> list[list[tuple[str, int]]]:
 @pytest.mark.parametrize("inverse", [kronecker.block_diagonal, kronecker.block_tridiagonal])
 def test_strong_damping_leaves_the_gradient(inverse: Any) -> None:
     layers = chain(7)
-    V = kronecker.matrices(np.random.default_rng(0).normal(size=37), layers)
-    out = inverse(kronecker.moments(layers, neighbours=True), 1e6).times(V)
+    factors = moments(layers, neighbours=True)
+    V = kronecker.matrices(np.random.default_rng(0).normal(size=37), factors)
+    out = inverse(factors, 1e6).times(V)
     for name in V:
         np.testing.assert_allclose(1e12 * out[name], V[name], rtol=1e-4, atol=1e-4)
 
@@ -177,7 +186,7 @@ def test_one_position_is_no_sharing(shared: Any) -> None:
         n: layer._replace(inputs=layer.inputs[:, None, :], output_grads=layer.output_grads[:, None, :])
         for n, layer in layers.items()
     }
-    for M, N in zip(kronecker.moments(single, shared=shared), kronecker.moments(layers), strict=True):
+    for M, N in zip(moments(single, shared=shared), moments(layers), strict=True):
         for name in N:
             np.testing.assert_allclose(M[name], N[name])
 
@@ -205,17 +214,17 @@ def shared_linear_layer(pooled: bool) -> tuple[Layer, HostArray]:
 @pytest.mark.parametrize(("shared", "pooled"), [("expand", False), ("reduce", True)])
 def test_shared_weights_are_exact_where_the_theory_says_so(shared: Any, pooled: bool) -> None:
     layer, F = shared_linear_layer(pooled)
-    factors = kronecker.moments({"conv": layer}, shared=shared)
+    factors = moments({"conv": layer}, shared=shared)
     np.testing.assert_allclose(np.kron(factors.A["conv"], factors.G["conv"]), F, atol=1e-12)
-    other = kronecker.moments({"conv": layer}, shared="reduce" if shared == "expand" else "expand")
+    other = moments({"conv": layer}, shared="reduce" if shared == "expand" else "expand")
     assert not np.allclose(np.kron(other.A["conv"], other.G["conv"]), F)
 
 
 def test_neighbours_need_one_row_an_example() -> None:
     layer, _ = shared_linear_layer(pooled=True)
     with pytest.raises(ValueError, match="layers that share weights need shared='reduce', got 'conv'"):
-        kronecker.moments({"conv": layer}, neighbours=True)
-    assert kronecker.moments({"conv": layer}, shared="reduce", neighbours=True).A["conv"].shape == (3, 3)
+        moments({"conv": layer}, neighbours=True)
+    assert moments({"conv": layer}, shared="reduce", neighbours=True).A["conv"].shape == (3, 3)
 
 
 def test_layers_are_put_in_order_and_must_cover_the_vector() -> None:
@@ -233,7 +242,7 @@ def test_layers_are_put_in_order_and_must_cover_the_vector() -> None:
 
 def test_workers_change_no_bit() -> None:
     layers = chain(11)
-    factors = kronecker.moments(layers, neighbours=True)
+    factors = moments(layers, neighbours=True)
     for inverse in (kronecker.block_diagonal, kronecker.block_tridiagonal):
         for M, N in zip(inverse(factors, 0.1, workers=1), inverse(factors, 0.1, workers=3), strict=True):
             for name in M:
@@ -243,7 +252,7 @@ def test_workers_change_no_bit() -> None:
 def test_what_cannot_be_inverted_is_nan() -> None:
     layers = chain(12)
     for factor, gamma in ((-1.0, 1e-3), (np.nan, 1.0)):
-        factors = kronecker.moments(layers, neighbours=True)
+        factors = moments(layers, neighbours=True)
         broken = factors._replace(A={name: factor * M for name, M in factors.A.items()})
         for inverse in (kronecker.block_diagonal, kronecker.block_tridiagonal):
             assert np.isnan(inverse(broken, gamma)[0]["first"]).all()
@@ -275,8 +284,9 @@ def test_every_backend_agrees(backend: Any, inverse: Any) -> None:
         for name, layer in layers.items()
     }
     v = np.random.default_rng(0).normal(size=235)
-    want = inverse(kronecker.moments(layers, neighbours=True), 0.1).times(kronecker.matrices(v, layers))
-    like = moved["first"].inputs
-    got = inverse(kronecker.moments(moved, neighbours=True), 0.1).times(kronecker.matrices(array_like(v, like), moved))
+    want, got = (
+        inverse(factors, 0.1).times(kronecker.matrices(array_like(v, factors.A["first"]), factors))
+        for factors in (moments(layers, neighbours=True), moments(moved, neighbours=True))
+    )
     for name in want:
         np.testing.assert_allclose(backend.numpy(got[name]), want[name], rtol=1e-8, atol=1e-10)

@@ -50,7 +50,7 @@ def test_it_is_nearer_to_the_fisher_matrix_than_kfac_and_the_best_in_its_basis(
     F = fisher(layer)
     init, step = bind(ekfac, shared=shared)
     _, state = step(one_layer(layer, np.ones(12)), np.zeros(12), init(np.zeros(12)))
-    factors = kronecker.moments({"dense": layer}, shared=shared)
+    factors = kronecker.moments(kronecker.sums({"dense": layer}, 12, shared=shared))
     ours = np.linalg.norm(F - dense(state))
     assert ours < np.linalg.norm(F - np.kron(factors.A["dense"], factors.G["dense"]))
     U = np.kron(state.U_A["dense"], state.U_G["dense"])
@@ -117,9 +117,9 @@ def test_moments_move_with_the_papers_decay_from_what_kfac_has() -> None:
     x, state = np.zeros(12), init(np.zeros(12))
     for _ in range(3):  # a new basis each time
         x, state = step(one_layer(layer, np.ones(12)), x, state)
-    factors = kronecker.moments({"dense": layer})
+    factors = kronecker.moments(kronecker.sums({"dense": layer}, 12))
     kfac = np.outer(np.linalg.eigvalsh(factors.A["dense"]), np.linalg.eigvalsh(factors.G["dense"]))
-    measured = ekfac.second_moments(layer, state.U_A["dense"], state.U_G["dense"])
+    measured = ekfac.sums_of_squares({"dense": layer}, state.U_A, state.U_G)["dense"] / 20
     np.testing.assert_allclose(state.s["dense"], 2 / 3 * kfac + 1 / 3 * measured)  # eps_3 = 1 - 1/3
 
 
@@ -144,5 +144,5 @@ def test_the_empirical_fisher_matrix_is_of_the_datas_targets() -> None:
     f, x = problem.objective, problem.x0
     for estimate, drawn in (("empirical", {}), ("sampled", {"seed": 0, "k": 0})):
         _, state = ekfac.step(f, x, ekfac.init(x), estimate=estimate)
-        want = ekfac.second_moments(f.layers(x, **drawn)["dense2"], state.U_A["dense2"], state.U_G["dense2"])
-        np.testing.assert_allclose(state.s["dense2"], want)
+        squares = ekfac.sums_of_squares(f.layers(x, **drawn), state.U_A, state.U_G)
+        np.testing.assert_allclose(state.s["dense2"], squares["dense2"] / f.n_examples)
