@@ -1,8 +1,7 @@
-r"""Inverse roots and damped inverses of small dense matrices, for Kronecker-factored methods.
+r"""Inverse roots of small dense matrices, for Kronecker-factored methods.
 
     inverse_pth_root    A^{-1/p} = Q diag(lambda_i^{-1/p}) Q^T             by eigendecomposition
     coupled_newton      A^{-1/p}, by products alone: fast where eigh is slow
-    damped_inverse      (A + damping I)^{-1} = L^{-T} L^{-1}               by Cholesky
 
 Coupled Newton iteration, which keeps M_k = X_k^p A and drives it to I:
 
@@ -18,7 +17,7 @@ the small eigenvalues are noise, which damping above 1e-7 lambda_max covers. opt
 for M^p: wrong for p = 3, 5, 6, 7.
 Source: R. Anil, V. Gupta, T. Koren, K. Regan, Y. Singer, arXiv 2002.09018 (2020); the iteration is that of
 C.-H. Guo and N. J. Higham, SIAM J. Matrix Anal. Appl. 28 (2006) 788-804.
-Cost: eigh about 9 d^3 flops; an iteration 2 (2 + log2 p) d^3; Cholesky with its inverse 2 d^3.
+Cost: eigh about 9 d^3 flops; an iteration 2 (2 + log2 p) d^3.
 """
 
 from __future__ import annotations
@@ -102,21 +101,3 @@ def coupled_newton(
             return Root(X, previous, iterations, Status.STAGNATED)
         X = X @ T
     return Root(X, error, maxiter, Status.MAX_STEPS)
-
-
-def damped_inverse(A: Array, damping: float) -> Array:
-    """Return (A + damping I)^{-1}, shape (d, d), of a symmetric `A` that `damping` makes positive definite.
-
-    All nan where A + damping I is not positive definite or not finite. Raises ValueError unless `A` is square and
-    damping >= 0.
-    """
-    require(A.ndim == 2 and A.shape[0] == A.shape[1], _SQUARE, A.shape)
-    require(damping >= 0, "damping must be at least 0", damping)
-    xp = namespace(A)
-    eye = xp.eye(A.shape[0], dtype=A.dtype, device=device(A))
-    try:
-        L = xp.linalg.cholesky(A + damping * eye)
-    except ValueError:  # LinAlgError: NumPy refuses what CuPy fills with nan
-        return xp.full_like(A, math.nan)
-    B = xp.linalg.inv(L)
-    return B.T @ B

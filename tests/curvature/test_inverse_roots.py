@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from refopt.curvature.inverse_roots import coupled_newton, damped_inverse, inverse_pth_root
+from refopt.curvature.inverse_roots import coupled_newton, inverse_pth_root
 from refopt.status import Status
 
 
@@ -49,14 +49,12 @@ def test_runs_on_every_backend(backend, p):
     device_A = backend.array(A)
     np.testing.assert_allclose(backend.numpy(inverse_pth_root(device_A, p)), expected, rtol=1e-9)
     np.testing.assert_allclose(backend.numpy(coupled_newton(device_A, p).x), expected, rtol=1e-9)
-    inverse = backend.numpy(damped_inverse(device_A, 0.1))
-    np.testing.assert_allclose(inverse, np.linalg.inv(A + 0.1 * np.eye(5)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("p", [1, 3])
 def test_single_precision_is_kept(p):
     A = positive().astype("float32")
-    for X in (inverse_pth_root(A, p), coupled_newton(A, p).x, damped_inverse(A, 0.1)):
+    for X in (inverse_pth_root(A, p), coupled_newton(A, p).x):
         assert X.dtype == np.float32
     np.testing.assert_allclose(coupled_newton(A, p).x, inverse_pth_root(A, p), rtol=1e-2, atol=1e-3)
 
@@ -65,7 +63,6 @@ def test_one_dimension():
     A = np.array([[16.0]])
     np.testing.assert_allclose(inverse_pth_root(A, 4), 0.5)
     np.testing.assert_allclose(coupled_newton(A, 4).x, 0.5)
-    np.testing.assert_allclose(damped_inverse(A, 4.0), 0.05)
 
 
 def test_the_ridge_is_relative():
@@ -142,17 +139,7 @@ def test_what_has_no_root_ends_in_words():
     assert np.all(np.isnan(inverse_pth_root(np.full((2, 2), math.nan), 2)))
 
 
-def test_an_indefinite_matrix_has_no_damped_inverse():
-    assert np.all(np.isnan(damped_inverse(np.diag([1.0, -1.0]), 0.5)))
-    assert np.all(np.isnan(damped_inverse(np.full((2, 2), math.nan), 0.5)))
-
-
-def test_the_damped_inverse_is_exactly_symmetric():
-    X = damped_inverse(positive(12, digits=8), 1e-6)
-    np.testing.assert_array_equal(X, X.T)
-
-
-@pytest.mark.parametrize("solve", [inverse_pth_root, coupled_newton, damped_inverse])
+@pytest.mark.parametrize("solve", [inverse_pth_root, coupled_newton])
 @pytest.mark.parametrize("shape", [(2, 3), (4,)])
 def test_the_matrix_must_be_square(solve, shape):
     with pytest.raises(ValueError, match="A must be a square matrix, got"):
