@@ -92,3 +92,11 @@ def assert_wolfe(phi, found, c1=1e-4, c2=0.9):
     assert found.status is Status.CONVERGED
     assert value <= value_0 + c1 * found.alpha * slope_0
     assert abs(slope) <= c2 * abs(slope_0)
+
+
+def assert_one_of_both(phi, found, c1=0.1, c2=0.9, eps=1e-6):
+    (value, slope), (value_0, slope_0) = phi(found.alpha), phi(0.0)
+    assert found.status is Status.CONVERGED
+    assert slope >= c2 * slope_0
+    wolfe = value <= value_0 + c1 * found.alpha * slope_0
+    assert wolfe or ((2 * c1 - 1) * slope_0 >= slope and value <= value_0 + eps * abs(value_0))
