@@ -1,4 +1,4 @@
-"""Layers of sequences: every pass against the tape, dense matrices of autograd, and each layer against its matrix."""
+"""Layers of sequences: what each of them is; the transformer and the language model; misuse."""
 
 from __future__ import annotations
 
@@ -10,175 +10,18 @@ import pytest
 from numpy.testing import assert_allclose
 
 import problems
-from backends import autodiff
-from backends.arrays import namespace
 from problems.networks.char_lm import transformer
 from problems.networks.layers import (
-    ACTIVATIONS,
     Attention,
     Dense,
     Embedding,
     LayerNorm,
-    NetworkLayer,
     PerPosition,
-    Residual,
     Stack,
 )
-from problems.networks.losses import SoftmaxCrossEntropy, softmax
 from problems.networks.network import network_objective
 from refopt.layout import Layout
-from refopt.objective import Objective
-
-tanh, gelu = ACTIVATIONS["tanh"], ACTIVATIONS["gelu"]
-B, T, CODES, D = 4, 3, 3, 4
-CODED = {
-    "transformer": Stack(
-        Embedding(CODES, T, D),
-        Residual(PerPosition(LayerNorm(D)), PerPosition(Dense(D, 3 * D)), Attention(2), PerPosition(Dense(D, D))),
-        Residual(PerPosition(Stack(LayerNorm(D), Dense(D, 3), gelu, Dense(3, D)))),
-        *(PerPosition(LayerNorm(D)), PerPosition(Dense(D, CODES))),
-    ),
-    "one head": Stack(Embedding(CODES, T + 1, 6), Attention(), tanh, PerPosition(Dense(2, CODES))),
-}
-ONE_HOT = {
-    "dense first": Stack(PerPosition(Dense(CODES, 6)), Attention(), PerPosition(Dense(2, CODES))),
-    "norm first": Stack(PerPosition(LayerNorm(CODES, eps=0.1)), Residual(Attention(), PerPosition(Dense(1, CODES)))),
-    "begins without weights": Stack(Attention(), PerPosition(Stack(tanh, Dense(1, CODES)))),
-}
-_rng = np.random.default_rng(8)
-CODE = _rng.integers(0, CODES, (B, T))
-REAL = _rng.normal(size=(B, T, CODES))
-Y = np.eye(CODES)[_rng.integers(0, CODES, (B, T))]
-NETS = {**{n: (net, CODE) for n, net in CODED.items()}, **{n: (net, REAL) for n, net in ONE_HOT.items()}}
-every_net = pytest.mark.parametrize(("net", "X"), NETS.values(), ids=NETS)
-LOSS = SoftmaxCrossEntropy(axes=3)
-
-
-def point(net: Stack) -> np.ndarray:
-    return 0.7 * np.random.default_rng(0).normal(size=Layout(net.shapes).n)
-
-
-def directions(net: Stack) -> np.ndarray:
-    return np.random.default_rng(1).normal(size=(Layout(net.shapes).n, 3))
-
-
-def given(backend: Any, net: Stack, X: np.ndarray) -> tuple[Objective, Any, Any, Any]:
-    inputs, targets, x = backend.array(X, X.dtype.name), backend.array(Y), backend.array(point(net))
-    return network_objective(net, LOSS, inputs, targets), inputs, targets, x
-
-
-# --------------------------------------------------------------------------------- the layers from their definitions
-
-
-def naive(layer: NetworkLayer, p: dict[str, Any], a: Any, xp: Any) -> Any:
-    """z of one layer for a (batch, T, d), in operations that a tape has rules for."""
-    if isinstance(layer, Stack):
-        for name, inner in layer.layers.items():
-            a = naive(inner, {part: p[f"{name}.{part}"] for part in inner.shapes}, a, xp)
-        return a
-    match layer:
-        case PerPosition():
-            return naive(layer.layer, p, a, xp)
-        case Residual():
-            return a + naive(layer.branch, p, a, xp)
-        case Dense():
-            return a @ p["W"] + p["b"]
-        case Embedding():
-            return a @ p["E"] + p["P"][: a.shape[1], :]
-        case LayerNorm():
-            mean = xp.sum(a, axis=-1, keepdims=True) / layer.d
-            variance = xp.sum(a * a, axis=-1, keepdims=True) / layer.d - mean**2
-            return p["g"] * (a - mean) / (variance + layer.eps) ** 0.5 + p["b"]
-        case Attention():
-            return naive_attention(a, layer.heads, xp)
-    return xp.tanh(a) if layer.kind == "tanh" else naive_gelu(a, xp)
-
-
-def naive_gelu(a: Any, xp: Any) -> Any:
-    return 0.5 * a * (1.0 + xp.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3)))
-
-
-def naive_attention(a: Any, heads: int, xp: Any) -> Any:
-    """Position by position and head by head, from the past alone: no mask."""
-    d = a.shape[-1] // 3
-    size = d // heads
-    outputs = []
-    for t in range(a.shape[1]):
-        for h in range(heads):
-            q, k, v = (a[:, : t + 1, i * d + h * size : i * d + (h + 1) * size] for i in range(3))
-            e = xp.exp(xp.sum(q[:, t : t + 1, :] * k, axis=-1, keepdims=True) / math.sqrt(size))
-            outputs.append(xp.sum(e * v, axis=1) / xp.sum(e, axis=1))
-    return xp.reshape(xp.stack(outputs, axis=1), (a.shape[0], a.shape[1], d))
-
-
-def naive_outputs(net: Stack, inputs: Any, xp: Any) -> Any:
-    layout = Layout(net.shapes)
-    if xp.isdtype(inputs.dtype, "integral"):
-        inputs = xp.astype(inputs[..., None] == xp.arange(CODES, device=inputs.device), xp.float64)
-
-    def outputs(x: Any, xp: Any) -> Any:
-        parts = {name: xp.reshape(x[where], layout.shapes[name]) for name, where in layout.slices.items()}
-        return naive(net, parts, inputs, xp)
-
-    return outputs
-
-
-def naive_loss(targets: Any) -> Any:
-    return lambda z, xp: -xp.sum(targets * (z - xp.log(xp.sum(xp.exp(z), axis=-1, keepdims=True)))) / targets.shape[0]
-
-
-@every_net
-def test_value_gradient_and_products_are_those_of_the_tape(backend, net, X):
-    objective, inputs, targets, x = given(backend, net, X)
-    V = backend.array(directions(net))
-    outputs, loss = naive_outputs(net, inputs, namespace(inputs)), naive_loss(targets)
-    value, grad, H = autodiff.hessian(lambda x, xp: loss(outputs(x, xp), xp), x)
-    _, _, G = autodiff.ggn(outputs, loss, x)
-    own_value, own_grad, mv = objective.linearize(x)
-    for own, other in (
-        (own_value, value),
-        (objective.value(x), value),
-        (own_grad, grad),
-        (objective.grad(x), grad),
-        (mv(V), H(V)),
-        (mv(V[:, 0]), H(V[:, 0])),
-        (objective.ggn(x)(V), G(V)),
-        (objective.ggn(x)(V[:, 0]), G(V[:, 0])),
-        (objective.fisher(x)(V), G(V)),
-    ):
-        assert_allclose(backend.numpy(own), backend.numpy(other), rtol=1e-9, atol=1e-12)
-
-
-@every_net
-def test_per_example_gradients_are_those_of_the_tape_and_make_the_sampled_fisher_matrix(backend, net, X):
-    objective, inputs, targets, x = given(backend, net, X)
-    P = backend.numpy(objective.per_example_grads(x))
-    for i in range(B):
-        outputs = naive_outputs(net, inputs[i : i + 1, ...], namespace(inputs))
-        loss = naive_loss(targets[i : i + 1, ...])
-        alone = autodiff.grad(lambda x, xp, outputs=outputs, loss=loss: loss(outputs(x, xp), xp))(x)
-        assert_allclose(P[i], backend.numpy(alone), rtol=1e-9, atol=1e-12)
-    sampled = LOSS.draw(softmax(net.apply(Layout(net.shapes).split(x), inputs)), 5, 2)
-    drawn = network_objective(net, LOSS, inputs, sampled)
-    P, V = backend.numpy(drawn.per_example_grads(x)), directions(net)
-    F = objective.fisher(x, seed=5, k=2)
-    assert_allclose(backend.numpy(F(backend.array(V))), P.T @ (P @ V) / B, atol=1e-13)
-
-
-@every_net
-def test_dense_hessian_and_gauss_newton_matrices_are_those_of_autograd(net, X):
-    import autograd
-    import autograd.numpy as anp
-
-    objective, x = network_objective(net, LOSS, X, Y), point(net)
-    identity = np.eye(x.size)
-    H, G = objective.linearize(x)[2](identity), objective.ggn(x)(identity)
-    outputs, loss = naive_outputs(net, X, np), naive_loss(Y)
-    assert_allclose(H, autograd.hessian(lambda x: loss(outputs(x, anp), anp))(x), rtol=1e-9, atol=1e-12)
-    J = autograd.jacobian(lambda x: outputs(x, anp))(x)
-    p = np.exp(z := outputs(x, np)) / np.sum(np.exp(z), axis=-1, keepdims=True)
-    C = np.eye(CODES) * p[..., None, :] - p[..., None] * p[..., None, :]
-    assert_allclose(G, np.einsum("btin,btij,btjm->nm", J, C, J) / B, rtol=1e-9, atol=1e-12)
+from tests.problems.stacks import CODE, CODED, CODES, NEXT, OF_SEQUENCES, B, T, point
 
 
 def test_gauss_newton_is_the_fisher_matrix_by_enumeration_of_the_sequences():
@@ -187,27 +30,14 @@ def test_gauss_newton_is_the_fisher_matrix_by_enumeration_of_the_sequences():
     x, code, F = point(net), np.array([[0, 1]]), 0.0
     for first in range(2):
         for second in range(2):
-            drawn = network_objective(net, LOSS, code, np.eye(2)[[[first, second]]])
+            drawn = network_objective(net, OF_SEQUENCES, code, np.eye(2)[[[first, second]]])
             F = F + math.exp(-drawn.value(x)) * np.outer(drawn.grad(x), drawn.grad(x))
     assert_allclose(drawn.ggn(x)(np.eye(x.size)), F, atol=1e-14)
 
 
-@every_net
-def test_the_factors_of_the_layers_give_every_entry_of_the_gradient(backend, net, X):
-    objective, _, _, x = given(backend, net, X)
-    P = backend.numpy(objective.per_example_grads(x))
-    covered = []
-    for where, a, gz in objective.layers(x).values():
-        assert a.shape[:2] == gz.shape[:2] == (B, T)
-        own = np.einsum("bti,btj->bij", backend.numpy(a), backend.numpy(gz)).reshape(B, -1)
-        assert_allclose(own, P[:, where], rtol=1e-9, atol=1e-13)
-        covered += list(range(where.start, where.stop))
-    assert sorted(covered) == list(range(x.shape[0]))
-
-
 def test_summed_over_positions_the_factors_of_a_norm_make_its_block_of_the_sampled_fisher_matrix():
-    net, X = NETS["transformer"]
-    objective, x = network_objective(net, LOSS, X, Y), point(net)
+    net = CODED["transformer"]
+    objective, x = network_objective(net, OF_SEQUENCES, CODE, NEXT), point(net)
     F = objective.fisher(x, seed=3)(np.eye(x.size))
     where, a, gz = objective.layers(x, seed=3)["residual1.layer_norm1"]
     assert np.all(a == 1.0)
@@ -215,69 +45,13 @@ def test_summed_over_positions_the_factors_of_a_norm_make_its_block_of_the_sampl
     assert_allclose(g.T @ g / B, F[where, where], atol=1e-14)
 
 
-@every_net
-def test_single_precision_is_kept_and_right(net, X):
-    single_inputs = X if X.dtype.kind == "i" else X.astype(np.float32)
-    double = network_objective(net, LOSS, X, Y, l2=0.1)
-    single = network_objective(net, LOSS, single_inputs, Y.astype(np.float32), l2=0.1)
-
-    def everything(f: Any, x: Any, v: Any) -> list[Any]:
-        value, grad, mv = f.linearize(x)
-        layers = f.layers(x, seed=0).values()
-        return [
-            *(value, grad, mv(v), f.value(x), f.ggn(x)(v), f.ggn_diagonal(x), f.fisher(x, seed=0)(v)),
-            *(f.per_example_grads(x), *(a for layer in layers for a in layer[1:])),
-        ]
-
-    x, v = point(net), directions(net)[:, 0]
-    found = everything(single, x.astype(np.float32), v.astype(np.float32))
-    for a, b in zip(found, everything(double, x, v), strict=True):
-        assert a.dtype == np.float32
-        assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-
-
-# ------------------------------------------------------------------------------------------------ one layer at a time
-
-LAYERS = {
-    "layer_norm": (LayerNorm(3, eps=0.1), (4, 3)),
-    "attention": (Attention(2), (2, 3, 12)),
-    "per_position": (PerPosition(Stack(Dense(3, 2), tanh)), (2, 3, 3)),
-}
-
-
-@pytest.mark.parametrize(("layer", "shape"), LAYERS.values(), ids=LAYERS)
-def test_backward_is_the_transpose_of_the_tangent_and_curvatures_that_of_its_squares(layer, shape):
-    rng = np.random.default_rng(2)
-    a = rng.normal(size=shape)
-    p = {name: rng.normal(size=own) for name, own in layer.shapes.items()}
-    z, cache = layer.forward(p, a)
-    gz = rng.normal(size=z.shape)
-    zero = {name: np.zeros_like(part) for name, part in p.items()}
-    to_a, _ = layer.r_forward(cache, zero, np.eye(a.size).reshape(a.size, *shape))
-    J = to_a.reshape(a.size, z.size)
-    ga, back = layer.backward(cache, gz)
-    assert_allclose(ga.ravel(), J @ gz.ravel(), atol=1e-13)
-    ha, hp = layer.squared_backward(cache, gz)
-    if not isinstance(layer, PerPosition):  # a stack leaves out what its paths share
-        assert_allclose(ha.ravel(), (J * J) @ gz.ravel(), atol=1e-13)
-    for name, gp in layer.gradients(cache, back).items():
-        d = p[name].size
-        along = {
-            other: np.eye(d).reshape(d, *p[name].shape) if other == name else np.zeros((d, *p[other].shape))
-            for other in p
-        }
-        Jp = layer.r_forward(cache, along, None)[0].reshape(d, z.size)
-        assert_allclose(gp.ravel(), Jp @ gz.ravel(), atol=1e-13)
-        assert_allclose(hp[name].ravel(), (Jp * Jp) @ gz.ravel(), atol=1e-13)
-
-
 def test_an_embedding_is_a_dense_layer_of_one_hot_codes():
     """Without positions, as P = 0; and with a softmax's diagonal left out, its Gauss-Newton diagonal is exact."""
     embedded = Stack(Embedding(CODES, T, CODES))
     dense = Stack(PerPosition(Dense(CODES, CODES)))
     E = np.random.default_rng(3).normal(size=(CODES, CODES)).ravel()
-    f = network_objective(embedded, LOSS, CODE, Y)
-    g = network_objective(dense, LOSS, np.eye(CODES)[CODE], Y)
+    f = network_objective(embedded, OF_SEQUENCES, CODE, NEXT)
+    g = network_objective(dense, OF_SEQUENCES, np.eye(CODES)[CODE], NEXT)
     x, y = np.concatenate([E, np.zeros(T * CODES)]), np.concatenate([E, np.zeros(CODES)])
     assert_allclose(f.value(x), g.value(y))
     assert_allclose(f.grad(x)[: E.size], g.grad(y)[: E.size], atol=1e-15)
