@@ -2,7 +2,8 @@
 
     f(x) = sum_s w_s f_s(x),    w_s = m_s / m,    s = 0 .. S-1
 
-f_s is the mean over the m_s examples of shard s, the s-th of S stretches of the m; the examples stay where they are.
+f_s is the mean over the m_s examples of shard s, which are s, s + S, s + 2 S, ... of the m, so that neighbours, a chunk
+say, are everybody's; they stay where they are.
 x goes out and f_s(x), grad f_s(x), H_s v come back, and are added here in the order of s, whoever is first:
 (w_0 f_0 + w_1 f_1) + w_2 f_2 + ... From the same f_s the result has the same bits, whatever the number of workers and
 threads; one shard has those of the sum in one piece. (A shard's own last bit is its BLAS's: for a matrix of one row it
@@ -49,16 +50,17 @@ def sharded(
     executor: Client | Executor,
     *,
     shards: int,
+    seed: int = 0,
     backend: str = "numpy",
-    dtype: str = "float64",
+    dtype: str | None = None,
 ) -> Objective:
     """Return the finite sum `objective` with its examples split into `shards`: every method runs on it unchanged.
 
     The `executor` is a ThreadPoolExecutor of this process, or a client of Dask distributed, on whose workers the shards
     are actors, dealt in turns. An Objective's shards are sent there once. A problem in words, a name with options or
-    ``path/to/file.py:name``, is built by each worker on its own `backend`, in `dtype`, and keeps the worker's shards
-    alone; x then stays a NumPy array here. A client made with ``direct_to_workers=True`` spares vectors the way through
-    the scheduler.
+    ``path/to/file.py:name``, is built by each worker on its own `backend`, in `dtype`, with `seed` for the option of
+    that name, and keeps the worker's shards alone; x then stays a NumPy array here. A client made with
+    ``direct_to_workers=True`` spares vectors the way through the scheduler.
 
     Raises MissingPart where it is no finite sum, ValueError for fewer shards than 1 or more than examples. An
     evaluation raises RuntimeError or OSError where the worker that holds a shard is lost.
@@ -73,7 +75,7 @@ def sharded(
     require(shards >= 1, "shards must be at least 1", shards)
     if isinstance(executor, Executor):
         if isinstance(objective, str):
-            objective = sources.find_problem(objective, seed=0, backend=backend, dtype=dtype).objective
+            objective = sources.find_problem(objective, seed=seed, backend=backend, dtype=dtype).objective
         held = [Shard(_cut(objective, s, shards)) for s in range(shards)]
         return _Shards([partial(_submit, executor, shard) for shard in held]).objective()
     workers = sorted(executor.nthreads())
@@ -82,7 +84,7 @@ def sharded(
     for s in range(shards):
         there: dict[str, Any] = {"workers": [workers[s % len(workers)]]}
         if isinstance(objective, str):
-            made = executor.submit(_build, objective, s, shards, backend, dtype, actor=True, **there)
+            made = executor.submit(_build, objective, s, shards, seed, backend, dtype, actor=True, **there)
         else:
             part = executor.scatter(_cut(objective, s, shards), hash=False, **there)
             made = executor.submit(Shard, part, actor=True, **there)
@@ -174,7 +176,7 @@ class _Held:
 class _Layers(Mapping[str, Layer]):
     """The layers at a point. Their rows stay on the shards, but for those of a layer asked for by its name."""
 
-    def __init__(self, held: _Held, names: list[str], order: Indices | None) -> None:
+    def __init__(self, held: _Held, names: list[str], order: Indices) -> None:
         self.held, self.names, self.order = held, names, order
 
     def total(self, f: Call, *arguments: Any) -> Any:
@@ -200,7 +202,7 @@ class _Shards:
     def __init__(self, calls: list[Call]) -> None:
         self.calls = calls
         self.facts: list[Facts] = _wait([call("facts") for call in calls])
-        self.starts = np.cumsum([0, *(facts.n_examples for facts in self.facts)])
+        self.n_examples = sum(facts.n_examples for facts in self.facts)
         self.keys = itertools.count()
         self.live: weakref.WeakSet[_Held] = weakref.WeakSet()
 
@@ -216,18 +218,20 @@ class _Shards:
             "layers": partial(self._layers, shares, order),
         }
         sums = {name: part for name, part in here.items() if name in parts}
-        whole = Objective(**sums, n_examples=int(self.starts[-1]), restrict=self.objective, prices=prices)
+        whole = Objective(**sums, n_examples=self.n_examples, restrict=self.objective, prices=prices)
         whole.joint = joint
         return whole
 
-    def _deal(self, indices: Indices | None) -> tuple[list[_Share], Indices | None]:
-        """Return what each shard is asked for and, for a batch, the order that brings rows by shard back to it."""
-        if indices is None:
-            sizes = np.diff(self.starts) / self.starts[-1]
-            return [_Share(call, s, None, float(sizes[s])) for s, call in enumerate(self.calls)], None
-        owner = np.searchsorted(self.starts, indices, side="right") - 1
-        mine = [(s, indices[owner == s] - self.starts[s]) for s in range(len(self.calls))]
-        shares = [_Share(self.calls[s], s, own, len(own) / len(indices)) for s, own in mine if len(own)]
+    def _deal(self, indices: Indices | None) -> tuple[list[_Share], Indices]:
+        """Return what each shard is asked for, and the order that brings rows by shard back to that of the indices."""
+        S = len(self.calls)
+        owner = (np.arange(self.n_examples) if indices is None else indices) % S
+        counts = np.bincount(owner, minlength=S)
+        shares = [
+            _Share(call, s, None if indices is None else indices[owner == s] // S, float(counts[s] / len(owner)))
+            for s, call in enumerate(self.calls)
+            if counts[s]
+        ]
         return shares, np.argsort(np.argsort(owner, kind="stable"))
 
     def _total(self, shares: list[_Share], name: str, *vectors: Array) -> Any:
@@ -243,12 +247,12 @@ class _Shards:
         _wait(started)
         return _product(held)
 
-    def _layers(self, shares: list[_Share], order: Indices | None, x: Array, **drawn: Any) -> _Layers:
+    def _layers(self, shares: list[_Share], order: Indices, x: Array, **drawn: Any) -> _Layers:
         held, started = self._hold(shares, "layers", x, drawn)
         names, *_ = _wait(started)
         return _Layers(held, names, order)
 
-    def _per_example_grads(self, shares: list[_Share], order: Indices | None, x: Array) -> Array:
+    def _per_example_grads(self, shares: list[_Share], order: Indices, x: Array) -> Array:
         return _join(_wait(self._ask(shares, "per_example_grads", x)), order)
 
     def _ask(self, shares: list[_Share], name: str, *vectors: Array) -> list[Any]:
@@ -276,14 +280,14 @@ def _cut(objective: Objective, s: int, shards: int) -> Objective:
         raise MissingPart("this objective is no finite sum, so it has no shards; see Objective.from_model")
     m = whole.n_examples
     require(shards <= m, f"shards must be at most the {m} examples", shards)
-    part = whole._restrict(np.arange(m * s // shards, m * (s + 1) // shards))
+    part = whole._restrict(np.arange(s, m, shards))
     if part.n_examples is None:
         raise MissingPart("what restrict(indices) returns must be a finite sum too, for the minibatches of a shard")
     return part
 
 
-def _build(text: str, s: int, shards: int, backend: str, dtype: str) -> Shard:
-    problem = sources.find_problem(text, seed=0, backend=backend, dtype=dtype)
+def _build(text: str, s: int, shards: int, seed: int, backend: str, dtype: str | None) -> Shard:
+    problem = sources.find_problem(text, seed=seed, backend=backend, dtype=dtype)
     return Shard(_cut(problem.objective, s, shards), like=problem.x0[:0])
 
 
@@ -340,8 +344,8 @@ def _each(f: Call, tree: Any, *others: Any) -> Any:
     return f(tree, *others)
 
 
-def _join(rows: Sequence[Array], order: Indices | None) -> Array:
+def _join(rows: Sequence[Array], order: Indices) -> Array:
     """Return the rows of all shards, in the order of the batch."""
     xp = namespace(*rows)
     joined = xp.concat(rows, axis=0)
-    return joined if order is None else xp.take(joined, xp.asarray(order, device=device(joined)), axis=0)
+    return xp.take(joined, xp.asarray(order, device=device(joined)), axis=0)

@@ -7,7 +7,7 @@
     density        stochastic Lanczos quadrature
 
 All from products over all examples, `chunk` of them at a time: memory is some vectors of length n, which `Spectrum`
-names, and what linearising one chunk keeps.
+names, and what linearising one chunk keeps. On the engine "dask" a chunk is spread over the workers.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from __future__ import annotations
 import json
 import time
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,9 +33,13 @@ from refopt.curvature.spectral_density import SpectralDensity
 from refopt.curvature.trace import Trace
 from refopt.ledger import Ledger, counted
 from refopt.loop import minimize
+from refopt.objective import MissingPart
+from refopt.race import engine as engines
 from refopt.race import sources
+from refopt.race.dask_engine import Dask
 from refopt.race.plan import Budget
 from refopt.race.results import finite
+from refopt.sharded import sharded
 from refopt.status import Status, require
 
 EXACT_UP_TO = 300
@@ -59,6 +66,32 @@ class Spectrum(NamedTuple):
     gradient_equivalents: float
     seconds: float
     status: Status
+
+
+@contextmanager
+def performed(
+    problem: str, engine: str, scheduler: str | None, *, seed: int = 0, backend: str = "numpy", dtype: str | None = None
+) -> Iterator[Problem]:
+    """Yield the `problem`, given in words. With the engine "dask", its examples lie on the workers, a shard on each.
+
+    These are the workers of the `scheduler`, or processes of this machine without one. They have the `backend`, and x
+    is a NumPy array here. Raises ValueError or TypeError for misuse, MissingPart where there are no examples to spread,
+    RuntimeError or OSError where the cluster cannot be had or is lost.
+    """
+    performing = engines.make(engine, scheduler=scheduler)
+    if not isinstance(performing, Dask):
+        yield sources.find_problem(problem, seed=seed, backend=backend, dtype=dtype)
+        return
+    here = sources.find_problem(problem, seed=seed, backend="numpy", dtype=dtype)
+    m = here.objective.n_examples
+    if m is None:
+        raise MissingPart(f"{problem} is no finite sum, so there are no examples for --engine dask to spread")
+    with performing:
+        client = performing.client
+        assert client is not None
+        shards = min(m, max(1, len(client.nthreads())))
+        spread = sharded(problem, client, shards=shards, seed=seed, backend=backend, dtype=dtype)
+        yield replace(here, objective=spread)
 
 
 def point(problem: Problem, at: str, budget: str, seed: int) -> Array:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from refopt.race import dask_engine
 from tests.test_cli import run
 
 
@@ -28,6 +31,61 @@ def test_spectrum_of_every_matrix_of_a_network(capsys: pytest.CaptureFixture[str
         code, printed, _ = run(capsys, "spectrum", *arguments)
         found = json.loads(printed)
         assert (code, found["matrix"], found["negative"]) == (0, matrix, 0)
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """Return the address of a cluster of two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@pytest.mark.parametrize(
+    ("problem", "matrix", "chunk"),
+    [
+        ("least_squares", "hessian", 150),  # of 200
+        ("mlp_digits:hidden=4", "gauss-newton", 4096),
+        ("softmax_digits", "empirical-fisher", 4096),
+    ],
+)
+def test_spectrum_over_the_workers_of_a_cluster(
+    problem: str, matrix: str, chunk: int, capsys: pytest.CaptureFixture[str], scheduler: str
+) -> None:
+    arguments = ("spectrum", problem, "--matrix", matrix, "--at", "end-of-sgd", "--budget", "5ge", "--top", 2, "--json")
+    here, there = (
+        json.loads(run(capsys, *arguments, "--chunk", chunk, "--seed", 1, *more)[1])
+        for more in ((), ("--engine", "dask", "--scheduler", scheduler))
+    )
+    for name in ("value", "grad_norm", "top", "smallest", "gradient_equivalents"):
+        assert there[name] == pytest.approx(here[name], rel=1e-9, abs=1e-12), name
+    for name in ("n", "products", "negative", "exact", "status"):
+        assert there[name] == here[name], name
+
+
+def test_spectrum_over_processes_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed")
+    code, printed, err = run(capsys, "spectrum", "least_squares", "--engine", "dask", "--top", 1)
+    assert (code, err) == (0, "")
+    assert "lambda_1" in printed
+
+
+def test_spectrum_where_no_scheduler_answers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(dask_engine, "PATIENCE", 1)
+    code, _, err = run(capsys, "spectrum", "least_squares", "--engine", "dask", "--scheduler", "tcp://127.0.0.1:1")
+    assert code == 2
+    assert "no Dask scheduler answers at tcp://127.0.0.1:1" in err.splitlines()[-1]
+
+
+def test_spectrum_without_dask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    code, _, err = run(capsys, "spectrum", "least_squares", "--engine", "dask")
+    assert (code, err) == (2, "refopt: Dask distributed is missing; install refopt[dask]\n")
 
 
 def test_saddles_prints_and_writes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -60,6 +118,9 @@ MISUSE: dict[str, tuple[tuple[object, ...], str]] = {
     "top beyond n": (("spectrum", "rosenbrock", "--top", 3), "top must be in [1, 2], got 3"),
     "chunk of 0": (("spectrum", "mlp_digits:hidden=2", "--chunk", 0), "chunk must be at least 1, got 0"),
     "bad budget": (("spectrum", "rosenbrock", "--at", "end-of-adam", "--budget", "x"), "budget must be positive"),
+    "unknown engine": (("spectrum", "least_squares", "--engine", "dusk"), "did you mean 'dask'?"),
+    "scheduler of no cluster": (("spectrum", "least_squares", "--scheduler", "tcp://x:1"), "needs --engine dask"),
+    "nothing to spread": (("spectrum", "rosenbrock", "--engine", "dask"), "rosenbrock is no finite sum"),
     "unwritable": (("spectrum", "rosenbrock", "--out", "/dev/null/x"), "/dev/null/x"),
     "no saddle known": (("saddles", "rosenbrock"), "no saddle of rosenbrock is known"),
     "saddle out of range": (("saddles", "saddle", "--saddle", 1), "saddle must be in [0, 0], got 1"),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from refopt.cli.console import misuse, report
+from refopt.cli.console import SCHEDULER, misuse, report
 
 
 def spectrum(
@@ -23,18 +23,23 @@ def spectrum(
     chunk: Annotated[int, typer.Option(help="Examples linearised at once: bounds the memory.")] = 4096,
     backend: Annotated[str, typer.Option(help="numpy, cupy or array_api_strict.")] = "numpy",
     dtype: Annotated[str | None, typer.Option(help="float64 or float32 [float64].")] = None,
+    engine: Annotated[
+        str, typer.Option(help="Where the examples are: local, or dask (spread over a cluster; install refopt[dask]).")
+    ] = "local",
+    scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
     seed: Annotated[int, typer.Option(help="Of the start, and of what is drawn.")] = 0,
     out: Annotated[Path | None, typer.Option(help="A folder for spectrum.html, .png and .json.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Measure the spectrum of a problem's curvature at a point: extreme eigenvalues, index, trace, density."""
     from refopt import spectrum as spectra
-    from refopt.race import sources
 
     with misuse():
-        chosen = sources.find_problem(problem, seed=seed, backend=backend, dtype=dtype)
-        x = spectra.point(chosen, at, budget, seed)
-        found = spectra.measure(chosen, x, matrix=matrix, top=top, trace=trace, density=density, chunk=chunk, seed=seed)
+        with spectra.performed(problem, engine, scheduler, seed=seed, backend=backend, dtype=dtype) as chosen:
+            x = spectra.point(chosen, at, budget, seed)
+            found = spectra.measure(
+                chosen, x, matrix=matrix, top=top, trace=trace, density=density, chunk=chunk, seed=seed
+            )
         title = f"{chosen.title}: {matrix} at {at}"
         if out is not None:
             spectra.write(found, out, title)

@@ -33,7 +33,7 @@ def chain(seed: int, batch: int = 30, shapes: dict[str, tuple[int, int]] = SHAPE
 
 
 def n_of(layers: dict[str, Layer]) -> int:
-    return max(layer.where.stop for layer in layers.values())
+    return sum(layer.where.stop - layer.where.start for layer in layers.values())
 
 
 def moments(layers: dict[str, Layer], **options: Any) -> kronecker.Factors:
