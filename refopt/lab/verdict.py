@@ -98,12 +98,12 @@ def recommendations(rows: Mapping[str, Rows]) -> Table:
     if cost := rows.get("cost"):
         largest, worst = max(row["n"] for row in cost), max(row["condition"] for row in cost)
         here = [r for r in cost if (r["n"], r["condition"], r["setting"]) == (largest, worst, "tuned")]
-        order = _ranked(here, lambda row: row["seconds"])
+        order = [(m, seconds) for m, seconds in _ranked(here, lambda row: row["seconds"]) if seconds < math.inf]
         lines.append(
             [
                 f"full batch, {largest:,} parameters, condition {worst:g}",
                 _names(order),
-                f"{order[0][1]:.2g} s to a millionth" if order[0][1] < math.inf else "nobody came down in the budget",
+                f"{order[0][1]:.2g} s to a millionth" if order else "nobody came down in the budget",
             ]
         )
     if training := rows.get("training"):

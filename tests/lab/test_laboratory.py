@@ -275,6 +275,16 @@ def test_ranks_decide_what_is_recommended() -> None:
     assert by_clock == ["sgd", "adam", "kfac"]
 
 
+def test_who_never_came_down_is_not_recommended() -> None:
+    rows = [
+        {"n": 10, "condition": 100, "method": m, "setting": "tuned", "seed": 0, "seconds": spent}
+        | {"gradient_equivalents": spent}
+        for m, spent in (("sgd", math.inf), ("lbfgs", 2.0))
+    ]
+    (row,) = verdict.recommendations({"cost": rows}).rows
+    assert row[1] == "[lbfgs](../methods/lbfgs.md)"
+
+
 def test_the_profile_of_one_problem_is_its_race() -> None:
     rows = [
         {"problem": "p", "method": m, "gradient_equivalents": ge, "seconds": ge, "height": 0.0, "status": "CONVERGED"}
