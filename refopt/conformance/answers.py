@@ -6,7 +6,7 @@ roundoff; where there is none, candidate and reference have parted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,20 +25,41 @@ from refopt.status import require
 
 def traces(log: Log, method: Method, *, dialect: str | None = None, steps: int = 200, **hyper: Any) -> list[Trace]:
     """Hold a log with queries against `method`, which is answered from it. Raises ValueError for one without."""
-    require(log.queries is not None, f"{log.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
-    assert log.queries is not None
-    hyper = {**preset(method, dialect), **hyper}
-    lr = hyper.pop("lr", default_lr(method))
-    lr = lr if log.lr is None else float(log.lr[0])
-    answers = log.queries
-    arena = Arena(log.name, log.x[0], lambda k, x: np.ones_like(x), None, lambda k: _answering(answers, k), log.layout)
-    steps = min(steps, log.steps)
-    reference = Served(method, hyper, lr, arena, steps, log.seed, log.probes)
-    found = trace(Path(np.arange(1, steps + 1), log.x[1 : steps + 1]), reference)
+    reference = answered(log, method, {**preset(method, dialect), **hyper}, steps)
+    found = trace(path(log), reference)
     missing = reference.unanswered
     if missing is not None and found.first is not None and found.first.step == missing.query.step + 1:
         found = found._replace(first=_unanswered(log.name, missing))
     return [found]
+
+
+class Answered(Served):
+    """A method that asks a log, compared as far as that goes."""
+
+    @property
+    def horizon(self) -> int:
+        """The number of steps."""
+        return self.steps
+
+    def reach(self, sizes: Array) -> Array:
+        """Return `sizes`: a log may be of coordinates that do not mix."""
+        return sizes
+
+
+def answered(log: Log, method: Method, hyper: Mapping[str, Any], steps: int) -> Answered:
+    """Return the reference that asks `log`, whose lr goes before that of `hyper`."""
+    require(log.queries is not None, f"{log.name} must hold queries: {name_of(method)} asks for more than g", "g alone")
+    assert log.queries is not None
+    options, answers = dict(hyper), log.queries
+    lr = options.pop("lr", default_lr(method))
+    lr = lr if log.lr is None else float(log.lr[0])
+    arena = Arena(log.name, log.x[0], lambda k, x: np.ones_like(x), None, lambda k: _answering(answers, k), log.layout)
+    return Answered(method, options, lr, arena, min(steps, log.steps), log.seed, log.probes)
+
+
+def path(log: Log) -> Path:
+    """Return the iterates of a log."""
+    return Path(np.arange(1, log.steps + 1), log.x[1:])
 
 
 def _unanswered(name: str, missing: Unanswered) -> Difference:

@@ -28,11 +28,14 @@ class Arena(Stream):
     layout: Layout | None = None
 
 
-def _whole(name: str, **options: Any) -> Callable[[], Arena]:
+def _whole(name: str, title: str = "", way: float = 1.0, **options: Any) -> Callable[[], Arena]:
+    """Make an arena that starts at `way` of the way from the minimum to where the problem starts."""
+
     def make() -> Arena:
         problem = problems.get(name, **options)
         f = problem.objective
-        return Arena(name, problem.x0, lambda k, x: f.grad(x), None, lambda k: f, problem.layout)
+        x0 = problem.x0 if way == 1.0 else problem.minimizers[0] + way * (problem.x0 - problem.minimizers[0])
+        return Arena(title or name, x0, lambda k, x: f.grad(x), None, lambda k: f, problem.layout)
 
     return make
 
@@ -49,6 +52,7 @@ def _sum(name: str, batch: int, **options: Any) -> Callable[[], Arena]:
 
 ARENAS: dict[str, Callable[[], Arena]] = {
     "quadratic": _whole("quadratic", n=6, condition=30.0),
+    "quadratic nearby": _whole("quadratic", "quadratic nearby", 1e-3, n=6, condition=30.0),  # what clips does not here
     "rosenbrock": _whole("rosenbrock"),
     "saddle": _whole("saddle", n=4),
     "least_squares": _sum("least_squares", 5, examples=20, n=4, condition=10.0),

@@ -68,33 +68,42 @@ def check(
         found = _tried(candidate, method, presets, steps, hyper)
     except Exception as error:  # whatever a candidate may raise
         return replace(about, error=words(error))
-    closest = min(found, key=lambda label: (*_distance(found[label][0]), label not in name))
-    traces, notes = found[closest]
-    comparison = replay.summary(traces)
+    closest, *others = sorted(found, key=lambda label: (*_distance(found[label][0]), label not in name))
     about = replace(
         about,
-        outcome="agrees" if comparison.agrees else "differs",
-        dialect=closest,
         tried=list(found),
         agreeing=[label for label, (these, _) in found.items() if replay.summary(these).agrees],
+    )
+    about = _held(about, closest, *found[closest])
+    if about.outcome == "agrees" or not diagnose:
+        return about
+    watch(replace(about, notes=[*about.notes, "no diagnosis: it took too long"]))
+    try:
+        for label in (closest, *others):
+            why = _diagnose(candidate, method, steps, {**preset(method, presets[label]), **hyper}, pairs=False)
+            if why.explains:
+                break
+        else:
+            label = closest
+            why = _diagnose(candidate, method, steps, {**preset(method, presets[label]), **hyper})
+    except Exception as error:  # a candidate may raise on what a diagnosis replays
+        return replace(about, notes=[*about.notes, f"no diagnosis: {words(error)}"])
+    told = {"text": str(why), "causes": list(why.causes), "explains": why.explains}
+    return replace(_held(about, label, *found[label]), diagnosis=told)
+
+
+def _held(about: Report, label: str, traces: list[Trace], notes: list[str]) -> Report:
+    """Return the report of the traces under a dialect."""
+    comparison = replay.summary(traces)
+    return replace(
+        about,
+        outcome="agrees" if comparison.agrees else "differs",
+        dialect=label,
         largest=comparison.largest._asdict(),
         first=comparison.first._asdict() if comparison.first else None,
         streams=[report.stream(trace) for trace in traces],
         notes=notes,
     )
-    if comparison.first is None or not diagnose or about.mode == "interactive":
-        return about
-    if not math.isfinite(comparison.first.candidate):
-        return replace(about, notes=[*notes, "no diagnosis: what the candidate returns is not finite"])
-    watch(replace(about, notes=[*notes, "no diagnosis: it took too long"]))
-    try:
-        found_why = _diagnose(candidate, method, steps, {**preset(method, presets[closest]), **hyper})
-    except Exception as error:  # a candidate may raise on what a diagnosis replays
-        return replace(about, notes=[*notes, f"no diagnosis: {words(error)}"])
-    if found_why is None:
-        return about
-    why = {"text": str(found_why), "causes": list(found_why.causes), "explains": found_why.explains}
-    return replace(about, diagnosis=why)
 
 
 def assert_matches(
@@ -121,25 +130,26 @@ def assert_matches(
         return
     found = _diagnose(candidate, module, steps, knobs, streams)
     like = f"{name_of(module)}, dialect {dialect!r}" if dialect else name_of(module)
-    why = [str(comparison), *notes, *([str(found)] if found else [])]
+    why = [str(comparison), *notes, str(found)]
     raise AssertionError("\n".join([f"the candidate is not refopt's {like}", *why]))
 
 
 def _diagnose(
-    candidate: Any, method: Method, steps: int, knobs: dict[str, Any], streams: Sequence[str | Stream] = NAMES
-) -> Diagnosis | None:
-    """Return why they differ; None where no diagnosis is made: of methods that ask for more than gradients."""
+    candidate: Any,
+    method: Method,
+    steps: int,
+    knobs: dict[str, Any],
+    streams: Sequence[str | Stream] = NAMES,
+    pairs: bool = True,
+) -> Diagnosis:
+    """Return why they differ."""
     from refopt.conformance.diagnosis import diagnose  # what agrees needs none
 
-    if set(method.SPEC.needs) != {"grad"}:
-        return None
-    if isinstance(candidate, Log):
-        if candidate.g is None:
-            return None
+    if isinstance(candidate, Log) and candidate.queries is None:
         logged, steps = _Replayed.of(candidate, method, knobs), min(steps, candidate.steps)
         candidate, streams, knobs = logged.recording, [logged.stream], logged.knobs
         steps = min(steps, len(candidate.paths[logged.stream.name].steps))
-    return diagnose(candidate, method, streams=streams, steps=steps, **knobs)
+    return diagnose(candidate, method, streams=streams, steps=steps, pairs=pairs, **knobs)
 
 
 def validate(method: Method, dialect: str | None, steps: int, hyper: Mapping[str, Any]) -> dict[str, str | None]:

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
-from backends import random
 from backends.arrays import Array
 from refopt.conformance.adapters.actor import Actor, Advance, adapt, started
 from refopt.conformance.arenas import Arena, Touch, arenas, served
+from refopt.conformance.mistakes.curvature import PERIODS, drawing
 from refopt.conformance.queries import Query, Unanswered, between, match
 from refopt.conformance.recording import Path, located
 from refopt.conformance.reference import Reference
@@ -31,6 +30,7 @@ from refopt.method import Method, bind, keywords, name_of
 from refopt.objective import MissingPart, Objective
 
 STEPS = 50
+BEYOND = 20  # steps after something is made anew
 GRADIENT = 1e-6
 SPREAD = 1e-3
 
@@ -98,6 +98,10 @@ class Served(Reference):
         """The number of steps that can be compared, at least 1; see the module."""
         return min(self.length, _until(~(self.moved <= SPREAD)))
 
+    def reach(self, sizes: Array) -> Array:
+        """Return how far `sizes` (steps, n) reach: the objective mixes all coordinates."""
+        return np.broadcast_to(np.fmax.reduce(sizes, axis=1, keepdims=True), sizes.shape)
+
     @cached_property
     def moved(self) -> Array:
         """What rounding may do, relative to the largest |x| so far: (steps,)."""
@@ -145,16 +149,10 @@ def _until(ended: Array) -> int:
     return max(1, int(np.argmax(ended)) if ended.any() else len(ended))
 
 
-@contextmanager
-def _drawing(probes: Array) -> Iterator[None]:
+def _drawing(probes: Array) -> AbstractContextManager[None]:
     """Let `backends.random` draw `probes`, in their order."""
     rows = itertools.cycle(probes)
-
-    def draw(shape: Any, **keys: Any) -> Array:
-        return np.reshape(next(rows), shape)
-
-    with mock.patch.multiple(random, rademacher=draw, normal=draw):
-        yield
+    return drawing(lambda draw, shape, **keys: np.reshape(next(rows), shape))
 
 
 def traces(
@@ -162,22 +160,28 @@ def traces(
 ) -> tuple[list[Trace], list[str]]:
     """Hold `candidate` against `method` where what it needs is served; return the traces, and a note on the questions.
 
-    At most STEPS steps are taken: a method that asks for more than gradients gets there sooner. Raises TypeError for a
-    candidate of no known kind, and where no arena serves.
+    At most STEPS steps are taken, or BEYOND after the first renewal of a snapshot, if that is more: a method that asks
+    for more than gradients gets there sooner. Raises TypeError for a candidate of no known kind, and where no arena
+    serves.
     """
     actor = adapt(candidate)
     hyper = {**preset(method, dialect), **hyper}
     lr = hyper.pop("lr", default_lr(method))
     found, notes = [], []
-    for reference in _references(method, hyper, lr, min(steps, STEPS)):
+    for reference in references(method, hyper, lr, steps):
         path, queries = play(actor, reference.arena, reference.horizon, lr)
         found.append(trace(path, reference))
         notes.append(first_question(queries, reference))
     return found, [note for note in notes if note][:1]
 
 
-def _references(method: Method, hyper: Mapping[str, Any], lr: Any, steps: int) -> list[Served]:
-    """Return the reference in each arena that serves it; in sums if no other does."""
+def references(method: Method, hyper: Mapping[str, Any], lr: Any, steps: int) -> list[Served]:
+    """Return the reference in each arena that serves it, for at most `steps` steps; in sums if no other does.
+
+    Raises TypeError where none does.
+    """
+    periods = [value for key, value in {**keywords(method.step), **hyper}.items() if key in PERIODS]
+    steps = min(steps, max([STEPS, *(period + BEYOND for period in periods)]))
     lacking: MissingPart | None = None
     for group in arenas(method):
         found = []

@@ -52,6 +52,11 @@ class Reference:
         """The iterates after steps 1, 2, ...: (steps, n)."""
         return self.played()
 
+    @property
+    def horizon(self) -> int:
+        """The number of steps that can be compared."""
+        return self.steps
+
     def played(self, touch: Callable[[Any], Any] = lambda node: node) -> Array:
         """Return the iterates where `touch` is applied to every number that rounding can touch."""
         player = methods.player(self.method, touch=touch, **touch(self.hyper))
@@ -69,13 +74,13 @@ class Reference:
         known = {**keywords(self.method.init), **keywords(self.method.step), **self.hyper, "lr": None}
         h = max((h for h in _floats(known) if h < 1), default=0.0)
         ulps = ULPS + 1 / (1 - h)
-        return np.fmax.accumulate(ulps * unit_roundoff(self.x.dtype) * self._reach(np.abs(self.x)))
+        return np.fmax.accumulate(ulps * unit_roundoff(self.x.dtype) * self.reach(np.abs(self.x)))
 
     @cached_property
     def spread(self) -> Array:
         """SAFETY times what rounding was seen to do: (steps, n), in units of x."""
         changes = [distance(self._lowered(run), self.x) for run in range(SPREAD_RUNS)]
-        return SAFETY * np.maximum.accumulate(self._reach(np.max(changes, axis=0)))
+        return SAFETY * np.maximum.accumulate(self.reach(np.max(changes, axis=0)))
 
     @cached_property
     def mixes(self) -> bool:
@@ -85,7 +90,7 @@ class Reference:
         hyper = {knob: value for knob, value in self.hyper.items() if knob != "layout"}
         return bool(np.any(replace(self, stream=streams.get("zeros"), hyper=hyper).x[:, streams.STILL] != 0))
 
-    def _reach(self, sizes: Array) -> Array:
+    def reach(self, sizes: Array) -> Array:
         """Return how large `sizes` (steps, n) are for each coordinate: the largest of its tensor where they mix."""
         if not self.mixes:
             return sizes

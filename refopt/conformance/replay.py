@@ -134,7 +134,7 @@ def traces(
         if stream.lr is None or "lr" in keywords(module.step):
             path = _path(candidate, stream, steps, lr)
             if path is not None:
-                found.append(trace(path, _reference(module, hyper, lr, stream, steps), rtol))
+                found.append(trace(path, reference(module, hyper, lr, stream, steps), rtol))
     require(bool(found), "streams must name one that the candidate can be replayed on", streams)
     return found
 
@@ -166,7 +166,7 @@ def _path(candidate: Recording | Player, stream: Stream, steps: int, lr: float) 
     return play(candidate, stream, steps, lr) if stream.lr is None or candidate.takes_lr else None
 
 
-def _reference(method: Any, hyper: Mapping[str, Any], lr: float, stream: Stream, steps: int) -> Reference:
+def reference(method: Any, hyper: Mapping[str, Any], lr: float, stream: Stream, steps: int) -> Reference:
     """Return the reference, the same again for the same arguments: many candidates are compared with one."""
     if all(isinstance(value, Hashable) for value in hyper.values()):
         return _remembered(method, tuple(hyper.items()), lr, stream, steps)
@@ -181,13 +181,13 @@ def _remembered(method: Any, hyper: tuple[tuple[str, Any], ...], lr: float, stre
 def trace(path: Path, reference: Reference, rtol: float = 0.0) -> Trace:
     """Hold a path against the reference."""
     name, x = reference.stream.name, reference.x
-    steps = path.steps[path.steps <= len(x)]
+    steps = path.steps[path.steps <= reference.horizon]
     rows = steps - 1
     moved = path.x[: len(steps)]
     apart = distance(moved, x[rows])
     size = np.fmax(np.fmax.accumulate(np.abs(x))[rows], np.abs(moved))  # of both: one of them may stay at 0
     unit = np.where(np.isfinite(size) & (size > 0), size, 1.0)
-    allowed = reference.rounding[rows] + rtol * unit
+    allowed = reference.rounding[rows] + rtol * reference.reach(unit)
     if (apart > allowed).any():
         allowed = allowed + reference.spread[rows]
     allowed = np.where(np.isnan(allowed), 0.0, allowed)  # of a reference that is not finite nothing is allowed

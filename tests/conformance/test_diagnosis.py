@@ -10,7 +10,10 @@ import pytest
 from refopt import bind, method
 from refopt.conformance import compare, mistakes, record
 from refopt.conformance.adapters import methods
-from refopt.conformance.diagnosis import Change, changes, diagnose
+from refopt.conformance.changes import Change, changes
+from refopt.conformance.diagnosis import diagnose
+from refopt.conformance.mistakes.general import decay_in_gradient, lr_inside, lr_outside, update_lags
+from refopt.conformance.mistakes.quotients import quotient
 from refopt.conformance.recording import play
 from refopt.conformance.replay import default_lr
 from refopt.conformance.streams import get as stream
@@ -95,13 +98,12 @@ def test_a_hyperparameter_of_no_list_is_fitted(key: str, value: float) -> None:
     assert diagnose(candidate, adam, streams=FEW, steps=20).causes == (f"{key}={value!r}",)
 
 
-@pytest.mark.parametrize("hyper", [{}, {"beta3": 0.9}, {"dialect": "jax"}, {"streams": ("sclaes",)}])
+@pytest.mark.parametrize("hyper", [{"beta3": 0.9}, {"dialect": "jax"}, {"streams": ("sclaes",)}])
 def test_misuse_raises_what_compare_raises(hyper: Any) -> None:
-    name = "newton" if not hyper else "adam"
     with pytest.raises((TypeError, ValueError)) as expected:
-        compare(make_adam(), name, **hyper)
+        compare(make_adam(), "adam", **hyper)
     with pytest.raises(expected.type, match=expected.value.args[0][:20]):
-        diagnose(make_adam(), name, **hyper)
+        diagnose(make_adam(), "adam", **hyper)
 
 
 # ------------------------------------------------------------------------------------------------------- the mistakes
@@ -116,25 +118,25 @@ def test_a_method_without_mistakes_is_itself_to_the_bit(name: str) -> None:
 
 def test_lags_compose_each_with_its_own_memory() -> None:
     d = np.diff(path(sgd), axis=0, prepend=stream("schedule").x0[None])
-    late = np.diff(path(sgd, [mistakes.update_lags, mistakes.update_lags]), axis=0, prepend=stream("schedule").x0[None])
+    late = np.diff(path(sgd, [update_lags, update_lags]), axis=0, prepend=stream("schedule").x0[None])
     np.testing.assert_allclose(late[2:], d[:-2], rtol=0, atol=1e-15)
     np.testing.assert_array_equal(late[:2], 0.0)
 
 
 def test_l2_in_place_of_the_decay_is_adam() -> None:
-    x = path(adamw, [mistakes.decay_in_gradient], weight_decay=0.1)
+    x = path(adamw, [decay_in_gradient], weight_decay=0.1)
     np.testing.assert_array_equal(x, path(adam, weight_decay=0.1))
 
 
 def test_lr_inside_is_the_switch() -> None:
     want = path(heavy_ball, lr_placement="inside")
-    np.testing.assert_allclose(path(heavy_ball, [mistakes.lr_inside]), want, rtol=1e-13)
-    outside = path(heavy_ball, [mistakes.lr_outside], lr_placement="inside")
+    np.testing.assert_allclose(path(heavy_ball, [lr_inside]), want, rtol=1e-13)
+    outside = path(heavy_ball, [lr_outside], lr_placement="inside")
     np.testing.assert_allclose(outside, path(heavy_ball), rtol=1e-13)
 
 
 def test_a_quotient_written_again_is_the_method() -> None:
-    right = mistakes.quotient(lambda q: q.m / q.c1 / (np.sqrt(q.v / q.c2) + q.eps))
+    right = quotient(lambda q: q.m / q.c1 / (np.sqrt(q.v / q.c2) + q.eps))
     for module in (adam, adamw, rmsprop):
         np.testing.assert_allclose(path(module, [right], "scales"), path(module, name="scales"), rtol=1e-12)
 

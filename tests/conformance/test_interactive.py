@@ -93,7 +93,7 @@ def barzilai_borwein_like(x: Any, f: Any, state: Any) -> Any:
     ],
 )
 def test_right_ones_agree_and_wrong_ones_differ(candidate: Any, method: str, outcome: str) -> None:
-    found = check(candidate, method, steps=15)
+    found = check(candidate, method, steps=15, diagnose=False)
     assert (found.outcome, found.mode) == (outcome, "interactive"), str(found)
 
 
@@ -105,7 +105,7 @@ def test_who_asks_elsewhere_and_arrives_agrees_with_a_note() -> None:
 
 
 def test_directions_of_products_are_compared() -> None:
-    found = check(make_adahessian(probes="other draws"), "adahessian", steps=5)
+    found = check(make_adahessian(probes="other draws"), "adahessian", steps=5, diagnose=False)
     assert "along [" in found.notes[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.conformance.mutants import adam, adaptive, matrices, momentum, signs
+from tests.conformance.mutants import adam, adaptive, asking, matrices, momentum, signs
 from tests.conformance.mutants.mutant import Mutant
 
 MUTANTS: dict[str, Mutant] = {
@@ -11,4 +11,5 @@ MUTANTS: dict[str, Mutant] = {
     **adam.MUTANTS,
     **signs.MUTANTS,
     **matrices.MUTANTS,
+    **asking.MUTANTS,
 }

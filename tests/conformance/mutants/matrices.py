@@ -66,6 +66,8 @@ MUTANTS = {
     "Shampoo: eps 1e-6": Mutant(shampoo(eps=1e-6), "shampoo", ("eps=1e-06",), EVEN),
     "Muon: not Nesterov": Mutant(muon(nesterov=False), "muon", ("nesterov=False",), EVEN),
     "Muon: momentum 0.9": Mutant(muon(0.9), "muon", ("momentum=0.9",), EVEN),
-    "Muon: four rounds": Mutant(muon(ns_steps=4), "muon", (), EVEN),
-    "Muon: by the spectral norm": Mutant(muon(of=lambda U: np.linalg.norm(U, 2)), "muon", (), EVEN),
+    "Muon: four rounds": Mutant(muon(ns_steps=4), "muon", ("ns_steps=4",), EVEN),
+    "Muon: by the spectral norm": Mutant(
+        muon(of=lambda U: np.linalg.norm(U, 2)), "muon", ("the spectral norm in place of Frobenius'",), EVEN
+    ),
 }
