@@ -4,6 +4,8 @@ import errno
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,12 @@ def test_list(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "list", what)
     assert code == 0
     assert {"methods": "adam", "problems": "rosenbrock", "backends": "numpy", "dialects": "torch"}[what] in out
+
+
+def test_python_m_refopt_is_refopt() -> None:
+    told = subprocess.run([sys.executable, "-m", "refopt", "list", "backends"], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "numpy" in told.stdout
 
 
 @pytest.mark.parametrize("name", method.names())
