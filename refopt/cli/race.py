@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,7 +136,7 @@ def _standings(found: Standings, width: int) -> Table:
     what = "f" if found.minimum is None else "f - min f"
     title = f"{found.title}: {what} after {found.budget:g} {AXES[found.axis]}, by the median"
     table = new_table(title=Text(title, style="bold"), title_justify="left", collapse_padding=True)
-    table.add_column("method", no_wrap=True)
+    table.add_column("method", overflow="fold", min_width=12)  # the numbers keep their places, whatever the names
     first, *others = found.settings
     at = f"at {found.place:.2g} {'s' if found.other == 'seconds' else 'ge'}"
     failed = ["failed"] if any(row.failures for row in found.rows) else []
@@ -157,5 +158,11 @@ def _standings(found: Standings, width: int) -> Table:
             cells.append(str(sum(sum(one.failures.values()) for one in (row, *rivals)) or ""))
         if width >= 110:
             cells.append(", ".join(f"{k}={number(v) if isinstance(v, float) else v}" for k, v in row.hyper.items()))
-        add_row(table, row.method, *cells)
+        add_row(table, _short(row.method, [one.method for one in found.leaders]), *cells)
     return table
+
+
+def _short(method: str, rivals: Sequence[str]) -> str:
+    """Return a method of the user's own file without the folders on the way, where that is still one of its own."""
+    name = Path(method).name
+    return name if [Path(rival).name for rival in rivals].count(name) == 1 else method

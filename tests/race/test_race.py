@@ -174,6 +174,16 @@ def test_what_has_finished_is_not_run_again(folder: Path) -> None:
     assert {name: table(folder, name) for name in tables} == tables, "to the last bit, clock readings too"
 
 
+def test_the_printed_table_is_whole_in_a_narrow_terminal(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    race("--resume", "--out", folder)
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert {line.split()[0] for line in told.splitlines() if ".." in line} >= {"sgd", "own.py:descent", "own.py:still"}
+
+
 class _Links(HTMLParser):
     """What a page would load or lead to, and the text that it shows."""
 
