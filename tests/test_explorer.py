@@ -152,6 +152,14 @@ def test_the_noisy_paths_are_those_of_refopt_in_the_noise_of_its_own_stream(tmp_
         assert len(path) == STEPS + 1, f"{label} ended too early"
 
 
+def test_the_page_says_how_the_noise_is_drawn() -> None:
+    found = re.search(r"```python\n(.*?)```", (ASSETS.parent / "explorer.md").read_text(), re.DOTALL)
+    assert found is not None
+    scope: dict[str, Any] = {}
+    exec(found.group(1), scope)
+    assert np.array_equal(scope["z"], normal(seed=0, k=0))
+
+
 def tilted(name: str, xi: Any) -> Objective:
     """Return the function as a step sees it: with the noise xi in its gradient."""
     return Objective.from_function(lambda x, xp: f(name, x, xp) + xi[0] * x[0] + xi[1] * x[1])

@@ -162,8 +162,12 @@
   }
 
   function ended(f, x) {
-    const near = (points) => (points || []).some((p) => Math.hypot(x[0] - p[0], x[1] - p[1]) < 0.02);
-    return near(f.minima) ? "at a minimum" : near(f.saddles) ? "at a saddle" : "on its way";
+    const [left, right] = f.view;
+    const places = { minimum: f.minima, saddle: f.saddles || [] };
+    for (const [word, radius] of [["at", 0.02], ["near", 0.06 * (right - left)]])
+      for (const [kind, points] of Object.entries(places))
+        if (points.some((p) => norm([x[0] - p[0], x[1] - p[1]]) < radius)) return `${word} a ${kind}`;
+    return "on its way";
   }
 
   // ------------------------------------------------------------------------------------------------ controls
