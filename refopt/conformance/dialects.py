@@ -2,7 +2,8 @@
 
 `PEERS` has one row a claim. The library's optimizer is made with lr and the options given, all else at its defaults; it
 must agree with the method under the dialect of that name and the hyperparameters given. A row with a `bug` is known to
-differ, and says why. Methods that are in none of the three libraries (aggmo, qhm, qhadam, nesterov_convex) have no row.
+differ, and says why. Muon is given matrices alone. Methods that are in none of the three libraries (aggmo, qhm, qhadam,
+nesterov_convex) have no row.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
+from refopt.conformance.adapters.methods import layout_for
 from refopt.conformance.recording import Recording, record
 from refopt.conformance.replay import Comparison, compare, default_lr, preset
 from refopt.conformance.streams import NAMES
@@ -66,13 +68,21 @@ class Peer(NamedTuple):
     def record(self) -> Recording:
         """Play the library's optimizer, and note its version and all hyperparameters."""
         about = {"version": version(self.library), "call": self.call, "reference": self.reference}
-        return record(self.candidate(), self.reference["lr"], streams=self.streams, about=about)
+        layout = layout_for(get(self.method))
+        return record(self.candidate(), self.reference["lr"], streams=self.streams, about=about, layout=layout)
 
     def compare(self, candidate: Any) -> Comparison:
         """Hold `candidate`, this peer or a recording of it, against the reference."""
         return compare(candidate, self.method, streams=self.streams, rtol=self.rtol, **self.reference)
 
 
+OPEN = tuple(name for name in NAMES if not name.startswith("quadratic"))
+"""Without those on which steps of one length jump about the minimum, and rounding decides where."""
+
+COARSE = tuple(name for name in OPEN if name not in ("zeros", "saddle"))
+"""Without those on which a small coordinate lies in the rounding of the large ones of its matrix, too."""
+
+HALF = "the iteration is in bfloat16"
 DECAY = "1 - t^-0.8 is computed in float32"
 ALIAS = "on the torch backend the z kept from before the step is an alias of the z after it"
 AHEAD = "the weights of the average read lr one step ahead of the steps, and its largest value so far"
@@ -157,6 +167,19 @@ PEERS = (
     Peer("lamb", "keras", "optimizers.Lamb"),
     Peer("lars", "optax", "lars"),
     Peer("novograd", "optax", "novograd"),
+    Peer("muon", "torch", "optim.Muon", streams=COARSE, rtol=5e-2, precision=HALF),
+    Peer(
+        "muon",
+        "torch",
+        "optim.Muon",
+        {"adjust_lr_fn": "match_rms_adamw"},
+        {"scale": "moonshot"},
+        streams=COARSE,
+        rtol=5e-2,
+        precision=HALF,
+    ),
+    Peer("muon", "optax", "contrib.muon", streams=OPEN),
+    Peer("muon", "keras", "optimizers.Muon", streams=OPEN, rtol=1e-6, precision="the scale is a float32 number"),
 )
 
 

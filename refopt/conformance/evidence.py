@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from refopt.conformance import answers, interactive
 from refopt.conformance.adapters import adapt
 from refopt.conformance.adapters.actor import adapt as adapt_actor
+from refopt.conformance.adapters.methods import layout_for
 from refopt.conformance.logs import Log
 from refopt.conformance.recording import Path, Recording, play
 from refopt.conformance.reference import Reference
@@ -66,7 +67,7 @@ def _replayed(
         streams = [s for s in streams if s.name in candidate.paths]
         paths = {s.name: _within(candidate.paths[s.name], steps) for s in streams}
     else:
-        player = adapt(candidate)
+        player = adapt(candidate, layout_for(method))
         streams = [s for s in streams if s.lr is None or player.takes_lr]
         paths = {s.name: play(player, s, steps, lr) for s in streams}
         if play(player, streams[0], steps, lr).x.tobytes() != paths[streams[0].name].x.tobytes():

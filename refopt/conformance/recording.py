@@ -13,7 +13,8 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance import streams as catalogue
 from refopt.conformance.adapters import Player, adapt
-from refopt.conformance.streams import Stream
+from refopt.conformance.streams import LAYOUT, Stream
+from refopt.layout import Layout
 from refopt.status import require
 
 KEPT = (1, 2, 3, 5, 10, 30, 31, 50, 100, 150, 200)
@@ -90,9 +91,10 @@ def record(
     streams: Sequence[str] = catalogue.NAMES,
     steps: Sequence[int] = KEPT,
     about: Mapping[str, Any] | None = None,
+    layout: Layout = LAYOUT,
 ) -> Recording:
     """Play `candidate` (see `adapters.adapt`) on `streams` and keep x after each of `steps`."""
-    player = adapt(candidate)
+    player = adapt(candidate, layout)
     paths = {}
     for stream in map(catalogue.get, streams):
         if stream.lr is None or player.takes_lr:

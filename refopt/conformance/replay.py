@@ -15,6 +15,7 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance import streams as catalogue
 from refopt.conformance.adapters import Player, adapt
+from refopt.conformance.adapters.methods import layout_for
 from refopt.conformance.recording import Path, Recording, play
 from refopt.conformance.reference import Reference, distance
 from refopt.conformance.streams import FLOAT32, Stream
@@ -128,7 +129,7 @@ def traces(
     hyper = {**preset(module, dialect), **hyper}
     lr = hyper.pop("lr", default_lr(module))
     if not isinstance(candidate, Recording):
-        candidate = adapt(candidate)
+        candidate = adapt(candidate, layout_for(module))
     found = []
     for stream in (catalogue.get(s) if isinstance(s, str) else s for s in streams):
         if stream.lr is None or "lr" in keywords(module.step):
@@ -187,7 +188,7 @@ def trace(path: Path, reference: Reference, rtol: float = 0.0) -> Trace:
     apart = distance(moved, x[rows])
     size = np.fmax(np.fmax.accumulate(np.abs(x))[rows], np.abs(moved))  # of both: one of them may stay at 0
     unit = np.where(np.isfinite(size) & (size > 0), size, 1.0)
-    allowed = reference.rounding[rows] + rtol * reference.reach(unit)
+    allowed = reference.rounding[rows] + rtol * unit
     if (apart > allowed).any():
         allowed = allowed + reference.spread[rows]
     allowed = np.where(np.isnan(allowed), 0.0, allowed)  # of a reference that is not finite nothing is allowed

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from refopt.conformance import load
-from refopt.conformance.adapters.methods import layout_for
 from refopt.conformance.dialects import LIBRARIES, PEERS, Peer
 from refopt.conformance.recording import KEPT
-from refopt.conformance.streams import LAYOUT
 from refopt.method import get, names
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -67,16 +65,11 @@ def test_the_default_lr_of_a_dialect_is_the_library_s(peer: Peer) -> None:
         assert peer.reference["lr"] == default
 
 
-def takes_vectors(method: Any) -> bool:
-    """Say whether a method takes the tensors of the streams as the libraries' are given them; Muon wants matrices."""
-    return layout_for(method) is LAYOUT
-
-
 def test_every_dialect_of_a_library_has_a_row() -> None:
     rows = {(peer.method, peer.dialect or peer.library) for peer in PEERS}
     for name in names():
         method = get(name)
-        if set(method.SPEC.needs) == {"grad"} and takes_vectors(method):
+        if set(method.SPEC.needs) == {"grad"}:
             for dialect in set(method.DIALECTS) & set(LIBRARIES):
                 assert (name, dialect) in rows
 

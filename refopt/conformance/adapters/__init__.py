@@ -9,6 +9,8 @@ from typing import Any
 
 from refopt.conformance.adapters import keras, methods, optax, plain, torch
 from refopt.conformance.adapters.player import Advance, Grad, Player, name_of, positional
+from refopt.conformance.streams import LAYOUT
+from refopt.layout import Layout
 from refopt.method import Bound, Method
 
 __all__ = ["Advance", "Grad", "Player", "adapt"]
@@ -21,8 +23,10 @@ a refopt method: a module, or what bind returned
 a function update(x, g, state) -> (x, state), with a keyword lr if it takes one; its first state is None"""
 
 
-def adapt(candidate: Any) -> Player:
-    """Return the player of `candidate`. Raises TypeError, listing what is accepted, for anything else.
+def adapt(candidate: Any, layout: Layout = LAYOUT) -> Player:
+    """Return the player of `candidate`, to which x is the tensors of `layout`.
+
+    Raises TypeError, listing what is accepted, for anything else.
 
     A class or factory is called with the learning rate and nothing else: all other options are its own. Where lr is
     fixed in the candidate already, `takes_lr` of the player is False.
@@ -34,21 +38,21 @@ def adapt(candidate: Any) -> Player:
     if isinstance(candidate, Method):
         return methods.player(candidate)
     if torch.is_class(candidate):
-        return torch.player(candidate)
+        return torch.player(candidate, layout)
     if optax.is_transformation(candidate):
-        return optax.player(candidate)
+        return optax.player(candidate, layout)
     if keras.is_optimizer(candidate):
-        return keras.player(candidate)
+        return keras.player(candidate, layout)
     if callable(candidate):
         first, *_ = (*positional(candidate), "")
         if first == "params":
-            return torch.player(candidate)
+            return torch.player(candidate, layout)
         if first in ("lr", "learning_rate"):
             made = candidate(1e-3)
             if optax.is_transformation(made):
-                return optax.player(candidate)
+                return optax.player(candidate, layout)
             if keras.is_optimizer(made):
-                return keras.player(candidate)
+                return keras.player(candidate, layout)
             raise TypeError(f"candidate {name_of(candidate)} makes a {type(made).__name__}; expected one of:\n{KINDS}")
         if len(positional(candidate)) >= 3:
             return plain.player(candidate)

@@ -12,6 +12,7 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, at, name_of
 from refopt.conformance.streams import LAYOUT
+from refopt.layout import Layout
 
 
 def is_optimizer(candidate: Any) -> bool:
@@ -22,7 +23,7 @@ def is_optimizer(candidate: Any) -> bool:
     return issubclass(candidate if isinstance(candidate, type) else type(candidate), keras.optimizers.Optimizer)
 
 
-def player(candidate: Any) -> Player:
+def player(candidate: Any, layout: Layout = LAYOUT) -> Player:
     """Return the player of an optimizer, of its class, or of a factory ``(learning_rate)`` of one."""
     keras: Any = sys.modules["keras"]
     instance = is_optimizer(candidate) and not isinstance(candidate, type)
@@ -45,7 +46,7 @@ def player(candidate: Any) -> Player:
                 optimizer = type(candidate).from_config(candidate.get_config())
             else:
                 optimizer = candidate(at(lr, 0))
-            parts = [keras.Variable(part, dtype=str(x0.dtype), name=n) for n, part in LAYOUT.split(x0).items()]
+            parts = [keras.Variable(part, dtype=str(x0.dtype), name=n) for n, part in layout.split(x0).items()]
 
         def x() -> Array:
             return np.concatenate([keras.ops.convert_to_numpy(p).ravel() for p in parts])
@@ -53,7 +54,7 @@ def player(candidate: Any) -> Player:
         def advance(k: int, grad: Grad) -> Array:
             with precision(x0.dtype):
                 optimizer.learning_rate = at(lr, k)
-                grads = [keras.ops.convert_to_tensor(g) for g in LAYOUT.split(grad(x())).values()]
+                grads = [keras.ops.convert_to_tensor(g) for g in layout.split(grad(x())).values()]
                 optimizer.apply(grads, parts)
                 return x()
 

@@ -12,6 +12,7 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, at, name_of
 from refopt.conformance.streams import LAYOUT
+from refopt.layout import Layout
 from refopt.schedules import Schedule
 
 LONGEST = 2000  # steps that lr is tabulated for
@@ -22,7 +23,7 @@ def is_transformation(candidate: Any) -> bool:
     return "jax" in sys.modules and {"init", "update"} <= set(getattr(candidate, "_fields", ()))
 
 
-def player(candidate: Any) -> Player:
+def player(candidate: Any, layout: Layout = LAYOUT) -> Player:
     """Return the player of a transformation, whose lr is fixed, or of a factory ``(learning_rate)`` of one.
 
     A constant lr is passed as a number, another one as optax' schedules are: a function of the count of steps.
@@ -43,18 +44,18 @@ def player(candidate: Any) -> Player:
         return jax.jit(transformation.init), jax.jit(step)
 
     def start(x0: Array, lr: Rate) -> Advance:
-        params: Any = LAYOUT.split(x0)
+        params: Any = layout.split(x0)
         with jax.enable_x64(True):
             init, step = compiled(lr)
             state = init(params)
 
         def x() -> Array:
-            return LAYOUT.join({name: np.asarray(params[name]) for name in LAYOUT.names})
+            return layout.join({name: np.asarray(params[name]) for name in layout.names})
 
         def advance(k: int, grad: Grad) -> Array:
             nonlocal params, state
             with jax.enable_x64(True):
-                params, state = step(params, state, LAYOUT.split(grad(x())))
+                params, state = step(params, state, layout.split(grad(x())))
             return x()
 
         return advance

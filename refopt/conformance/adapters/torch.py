@@ -1,4 +1,7 @@
-"""`torch.optim` optimizers; lr is written into the parameter groups, as torch's schedulers do."""
+"""`torch.optim` optimizers; lr is written into the parameter groups, as torch's schedulers do.
+
+Those that take matrices alone are given each as torch holds a weight, (d_out, d_in): transposed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ import numpy as np
 
 from backends.arrays import Array
 from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, at, name_of
-from refopt.conformance.streams import LAYOUT
+from refopt.conformance.streams import LAYOUT, MATRICES
+from refopt.layout import Layout
 from refopt.objective import Objective
 
 
@@ -20,19 +24,23 @@ def is_class(candidate: Any) -> bool:
     return torch is not None and isinstance(candidate, type) and issubclass(candidate, torch.optim.Optimizer)
 
 
-def player(factory: Callable[..., Any]) -> Player:
+def player(factory: Callable[..., Any], layout: Layout = LAYOUT) -> Player:
     """Return the player of a class or factory ``(params, lr) -> Optimizer``, with one Parameter for each tensor."""
     torch: Any = sys.modules["torch"]
 
+    def split(x: Array) -> list[Array]:
+        return [part.T if layout is MATRICES else part for part in layout.split(x).values()]
+
     def start(x0: Array, lr: Rate) -> Advance:
-        parts = [torch.nn.Parameter(torch.tensor(part)) for part in LAYOUT.split(x0).values()]
+        parts = [torch.nn.Parameter(torch.tensor(part)) for part in split(x0)]
         optimizer = factory(parts, lr=at(lr, 0))
 
         def x() -> Array:
-            return np.concatenate([p.detach().numpy().ravel() for p in parts])
+            arrays = [p.detach().numpy() for p in parts]
+            return np.concatenate([(array.T if layout is MATRICES else array).ravel() for array in arrays])
 
         def advance(k: int, grad: Grad) -> Array:
-            for p, g in zip(parts, LAYOUT.split(grad(x())).values(), strict=True):
+            for p, g in zip(parts, split(grad(x())), strict=True):
                 p.grad = torch.from_numpy(g)  # shares its memory with g
             for group in optimizer.param_groups:
                 group["lr"] = at(lr, k)
