@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from refopt.conformance import streams as catalogue
 from refopt.conformance.changes import Change, changes, setting
 from refopt.conformance.evidence import NOT_RESET, Evidence, gather
 from refopt.conformance.interactive import default_lr
-from refopt.conformance.reference import distance, unit_roundoff
+from refopt.conformance.reference import Reference, distance, unit_roundoff
 from refopt.conformance.replay import Comparison, Difference, Trace, preset, summary, trace
 from refopt.conformance.streams import FLOAT32, Stream
 from refopt.method import Method, folder_of, get, keywords, name_of
@@ -34,6 +34,7 @@ IN_FLOAT32 = "float32 accumulation"
 
 EARLY = 4  # steps of every stream that an explanation is first held against,
 COARSE = 1e-6  # within this part of the way moved
+AMPLIFIED = 100.0  # times the spread of the reference: another may amplify rounding more
 SECANTS = 12
 
 
@@ -114,6 +115,7 @@ class _Search:
     evidence: Evidence
     rtol: float
     first: Difference  # between the two as they are
+    _spreads: dict[str, Array | float] = field(default_factory=dict)
 
     def levels(self, pairs: bool) -> Iterator[Iterable[tuple[Change, ...]]]:
         """Yield what is tried, the likelier first; of one level all that explain are ties."""
@@ -262,12 +264,19 @@ class _Search:
         with np.errstate(invalid="ignore", over="ignore"):
             moved = np.fmax(np.max(np.abs(x - stream.x0), axis=0), np.max(np.abs(y - stream.x0), axis=0))
             unit = COARSE * moved + 1e3 * unit_roundoff(x.dtype) * np.abs(stream.x0)
-            return bool(np.all((apart == 0) | (apart <= self._reach(unit[None]))))
+            return bool(np.all((apart == 0) | (apart <= self._as(stream).reach(unit[None]) + self._amplified(stream))))
 
-    @cached_property
-    def _reach(self) -> Callable[[Array], Array]:
-        """How far a size reaches: see `Reference.reach`."""
-        return self.evidence.refer(self.method, self.hyper, self._parts, 1).reach
+    def _as(self, stream: Stream) -> Reference:
+        """The reference as it is, as far as explanations are first held."""
+        steps = max(steps for probed, steps in self._probes if probed is stream)
+        return self.evidence.refer(self.method, self.hyper, stream, steps)
+
+    def _amplified(self, stream: Stream) -> Array | float:
+        """What rounding may do to each coordinate where tensors are decomposed; elsewhere COARSE is more."""
+        if stream.name not in self._spreads:
+            tensors = "layout" in keywords(self.method.step)
+            self._spreads[stream.name] = AMPLIFIED * self._as(stream).spread[-1] if tensors else 0.0
+        return self._spreads[stream.name]
 
     def _other_methods(self) -> Iterator[Change]:
         """Yield the methods of the same folder, with the hyperparameters that they share."""

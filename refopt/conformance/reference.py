@@ -35,6 +35,7 @@ from refopt.method import keywords
 SAFETY = 32.0
 ULPS = 16.0
 SPREAD_RUNS = 4
+MIXING = 20  # steps that show whether coordinates mix
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,8 @@ class Reference:
         if "layout" not in {**keywords(self.method.init), **keywords(self.method.step)}:
             return False
         hyper = {knob: value for knob, value in self.hyper.items() if knob != "layout"}
-        return bool(np.any(replace(self, stream=streams.get("zeros"), hyper=hyper).x[:, streams.STILL] != 0))
+        seen = replace(self, stream=streams.get("zeros"), hyper=hyper, steps=max(self.steps, MIXING))
+        return bool(np.any(seen.x[:, streams.STILL] != 0))
 
     def reach(self, sizes: Array) -> Array:
         """Return how large `sizes` (steps, n) are for each coordinate: the largest of its tensor where they mix."""

@@ -38,8 +38,8 @@ Host: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 LAYOUT = Layout({"w": (4, 2), "b": (4,)})
 """The tensors that x is made of, for candidates and methods that look at them one by one."""
 
-MATRICES = Layout({"w": (2, 4), "b": (4, 1)})
-"""What x is for those that take matrices alone: a wide one, and the vector as a column."""
+MATRICES = Layout({"w": (2, 3), "v": (3, 2)})
+"""What x is for those that take matrices alone: a wide one and a tall one."""
 
 SCALES = 10.0 ** (np.arange(LAYOUT.n) - 9)
 """Of the gradient, coordinate by coordinate."""

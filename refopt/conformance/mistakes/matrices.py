@@ -61,11 +61,13 @@ def mean_left_behind(call: Call) -> tuple[Array, Any]:
     """Keep M rotated, and do not rotate it on when the basis changes."""
     layout = call.hyper["layout"]
     x, state = call()
+    if call.state.k == 0 or state.Q is call.state.Q:
+        return x, state
     M = layout.split(state.M)
     for name, Q in call.state.Q.items():
         pairs = zip(Q, state.Q[name], strict=True)
         M[name] = mode_products(M[name], [None if old is None else old @ new.T for old, new in pairs])
-    return x, state._replace(M=layout.join(M)) if call.state.k else state
+    return x, state._replace(M=layout.join(M))
 
 
 SOAP: dict[str, Rule] = {"M not rotated on with the basis": mean_left_behind}
