@@ -57,6 +57,17 @@ def answered(log: Log, method: Method, hyper: Mapping[str, Any], steps: int) -> 
     return Answered(method, options, lr, arena, min(steps, log.steps), log.seed, log.probes)
 
 
+def doubts(log: Log) -> list[str]:
+    """Say that a log's probes cannot be draws of mean 0 and variance 1, by four standard deviations; [] if they can."""
+    if log.probes is None:
+        return []
+    mean, square = float(np.mean(log.probes)), float(np.mean(log.probes**2))
+    allowed = 4 / np.sqrt(log.probes.size)
+    if abs(mean) <= allowed and abs(square - 1) <= np.sqrt(2) * allowed:
+        return []
+    return [f"the probes of the log have mean {mean:.2g} and mean square {square:.2g}, where 0 and 1 are meant"]
+
+
 def path(log: Log) -> Path:
     """Return the iterates of a log."""
     return Path(np.arange(1, log.steps + 1), log.x[1:])

@@ -14,6 +14,8 @@ from refopt.method import Method, keywords
 EPS = (0.0, 1e-16, 1e-12, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 BETAS = (0.0, 0.5, 0.8, 0.85, 0.9, 0.92, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 DECAYS = (1e-4, 1e-3, 4e-3, 1e-2, 1e-1)
+GIVEN = ("objective", "seed", "layout")  # keywords that are no hyperparameters
+COUNTS = (1, 2, 5, 10, 20, 50, 100)
 FACTORS = (0.1, 10.0, 0.5, 2.0, 0.01, 100.0, 0.001, 1000.0)
 
 
@@ -30,7 +32,7 @@ class Change(NamedTuple):
 def changes(method: Any, hyper: Mapping[str, Any]) -> list[Change]:
     """Return every change of `method` at `hyper`, the likelier first."""
     known = {**keywords(method.init), **keywords(method.step)}
-    values = {key: hyper.get(key, value) for key, value in known.items() if key not in ("objective", "seed", "layout")}
+    values = {key: hyper.get(key, value) for key, value in known.items() if key not in GIVEN}
     literals = _literals(method)
     found = [
         setting(key, option)
@@ -69,7 +71,7 @@ def _slips(key: str, value: Any, values: Mapping[str, Any]) -> list[float]:
     if isinstance(value, bool) or not isinstance(value, float | int):
         return []
     if isinstance(value, int):
-        return [slip for slip in dict.fromkeys((value - 1, value + 1, 1, 2 * value)) if slip != value]
+        return [slip for slip in dict.fromkeys((value - 1, value + 1, 2 * value, *COUNTS)) if slip != value]
     if key.startswith("eps"):
         slips: list[float] = list(EPS)
     elif _is_beta(key, value):

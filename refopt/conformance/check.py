@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 DEFAULTS = "defaults"
 """What a method's own defaults are called where no dialect has the same."""
 
+DIVIDES = "does t start at 0? 1 - beta^t is 0 there"
+NOT_FINITE = "the candidate is not finite where they part: other mistakes may look the same"
+
 Traced: TypeAlias = tuple[list[Trace], list[str]]
 """Traces, and notes."""
 
@@ -67,7 +70,8 @@ def check(
     try:
         found = _tried(candidate, method, presets, steps, hyper)
     except Exception as error:  # whatever a candidate may raise
-        return replace(about, error=words(error))
+        notes = [DIVIDES] if isinstance(error, ZeroDivisionError) else []
+        return replace(about, error=words(error), notes=notes)
     closest, *others = sorted(found, key=lambda label: (*_distance(found[label][0]), label not in name))
     about = replace(
         about,
@@ -89,7 +93,10 @@ def check(
     except Exception as error:  # a candidate may raise on what a diagnosis replays
         return replace(about, notes=[*about.notes, f"no diagnosis: {words(error)}"])
     told = {"text": str(why), "causes": list(why.causes), "explains": why.explains}
-    return replace(_held(about, label, *found[label]), diagnosis=told)
+    about = _held(about, label, *found[label])
+    assert about.first is not None
+    notes = [*about.notes, *([] if math.isfinite(about.first["candidate"]) else [NOT_FINITE])]
+    return replace(about, diagnosis=told, notes=notes)
 
 
 def _held(about: Report, label: str, traces: list[Trace], notes: list[str]) -> Report:
@@ -207,7 +214,7 @@ def _traces(candidate: Any, method: Method, steps: int, knobs: dict[str, Any], *
     """Return the traces in the mode that candidate and method ask for; `replayed` are options of a replay alone."""
     if isinstance(candidate, Log):
         if candidate.queries is not None or set(method.SPEC.needs) != {"grad"}:
-            return answers.traces(candidate, method, steps=steps, **knobs), []
+            return answers.traces(candidate, method, steps=steps, **knobs), answers.doubts(candidate)
         logged = _Replayed.of(candidate, method, knobs)
         steps = min(steps, candidate.steps)
         traces = replay.traces(logged.recording, method, streams=[logged.stream], steps=steps, **logged.knobs)

@@ -22,7 +22,7 @@ from backends.arrays import Array
 from refopt import method as methods
 from refopt.conformance import mistakes
 from refopt.conformance import streams as catalogue
-from refopt.conformance.changes import Change, changes, setting
+from refopt.conformance.changes import GIVEN, Change, changes, setting
 from refopt.conformance.evidence import NOT_RESET, Evidence, gather
 from refopt.conformance.interactive import default_lr
 from refopt.conformance.reference import Reference, distance, unit_roundoff
@@ -289,5 +289,5 @@ class _Search:
             known = {**keywords(other.init), **keywords(other.step)}
             replayed = [set(method.SPEC.needs) == {"grad"} for method in (self.method, other)]
             if replayed[0] == replayed[1]:
-                shared = {key: values[key] for key in known if values.get(key) is not None}
+                shared = {key: values[key] for key in known if key not in GIVEN and values.get(key) is not None}
                 yield Change(f"the rule of {name_of(other)}", frozenset(), shared, (), other)

@@ -114,6 +114,25 @@ def test_what_fails_is_reported(name: str, outcome: str, words: str, mine: dict[
     assert words in str(found)
 
 
+@pytest.mark.parametrize("arrays", [True, False])
+def test_a_count_from_0_is_named_though_it_divides_by_zero(arrays: bool) -> None:
+    def adam(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
+        t, m, v = state or (0, 0 * x, 0 * x)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        if not arrays:
+            lr = lr / (1 - 0.9**t)
+        return x - lr * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8), (t + 1, m, v)
+
+    found = check(adam, "adam", dialect="torch", steps=20)
+    if arrays:
+        assert found.diagnosis is not None
+        assert found.diagnosis["causes"] == ["t starting at 0"]
+        assert "not finite" in found.notes[-1]
+    else:
+        assert found.outcome == "could not run"
+        assert found.notes == ["does t start at 0? 1 - beta^t is 0 there"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

@@ -104,6 +104,29 @@ def test_who_asks_elsewhere_and_arrives_agrees_with_a_note() -> None:
     assert "it asks elsewhere: 'quadratic', step 1: at x =" in found.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "cause"),
+    [({"unsquared": True}, "the absolute value in place of the square"), ({"correct": False}, "bias correction")],
+)
+def test_what_is_wrong_is_named(wrong: Any, cause: str) -> None:
+    found = check(make_adahessian(**wrong), "adahessian", steps=15)
+    assert found.diagnosis is not None
+    assert found.diagnosis["explains"], str(found)
+    assert cause in found.diagnosis["text"]
+
+
+def test_a_state_kept_between_runs_is_seen() -> None:
+    kept: list[int] = []
+
+    def update(x: Any, f: Any, state: Any) -> Any:
+        kept.append(0)
+        return x - f.grad(x) / len(kept), None
+
+    found = check(update, "newton", steps=3)
+    assert found.diagnosis is not None
+    assert found.diagnosis["causes"] == ["state not reset between runs"]
+
+
 def test_directions_of_products_are_compared() -> None:
     found = check(make_adahessian(probes="other draws"), "adahessian", steps=5, diagnose=False)
     assert "along [" in found.notes[0]

@@ -16,6 +16,8 @@ from refopt.conformance.check import check
 from refopt.conformance.logs import Log, read
 from refopt.diagonal import adahessian
 from refopt.first_order import adam, nesterov
+from refopt.conformance.mistakes import make
+from refopt.conformance.mistakes.curvature import ESGD, SQUARED, drawing
 from refopt.method import get
 from refopt.objective import Objective
 
@@ -181,6 +183,30 @@ def test_a_log_of_queries_with_a_wrong_iterate_differs(tmp_path: Path) -> None:
     found = check(read(write(tmp_path / "run.npz", asked_log(adahessian, wrong=1e-8))), "adahessian")
     assert found.first is not None
     assert (found.outcome, found.first["step"], found.first["what"]) == ("differs", 6, "x")
+
+
+@pytest.mark.parametrize(
+    ("rules", "hyper", "cause"),
+    [
+        ([], {"eps": 1e-8}, "eps=1e-08"),
+        ([], {"refresh": 2}, "refresh=2"),
+        ([ESGD["eps inside the root"]], {}, "eps inside the root"),
+        ([SQUARED["the absolute value in place of the square"]], {}, "the absolute value in place of the square"),
+    ],
+)
+def test_what_is_wrong_in_a_log_of_queries_is_named(rules: Any, hyper: Any, cause: str, tmp_path: Path) -> None:
+    arrays = asked_log(make(get("esgd"), rules), seed=7, **hyper)
+    found = check(read(write(tmp_path / "run.npz", arrays)), "esgd")
+    assert found.diagnosis is not None, str(found)
+    assert cause in found.diagnosis["text"]
+
+
+def test_probes_of_a_log_that_have_no_variance_are_noted(tmp_path: Path) -> None:
+    with drawing(lambda draw, shape, **keys: np.ones(shape)):
+        arrays = asked_log(adahessian)
+    found = check(read(write(tmp_path / "run.npz", arrays)), "adahessian")
+    assert found.notes == ["the probes of the log have mean 1 and mean square 1, where 0 and 1 are meant"]
+    assert not check(read(write(tmp_path / "right.npz", asked_log(adahessian))), "adahessian").notes
 
 
 def test_a_log_of_gradients_is_no_log_of_a_method_that_asks_for_more(tmp_path: Path) -> None:

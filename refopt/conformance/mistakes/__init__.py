@@ -28,7 +28,7 @@ from refopt.conformance.mistakes.curvature import (
 )
 from refopt.conformance.mistakes.general import ANY, SWITCHES, WITH, array_fields, forgotten, starting
 from refopt.conformance.mistakes.matrices import MUON, SHAMPOO, SOAP
-from refopt.conformance.mistakes.quotients import ANY_QUOTIENT, CORRECTED, PLAIN, QUOTIENTS, UNCORRECTED
+from refopt.conformance.mistakes.quotients import ADAHESSIAN, ANY_QUOTIENT, CORRECTED, PLAIN, QUOTIENTS, UNCORRECTED
 from refopt.conformance.mistakes.signs import LION, RPROP
 from refopt.method import Method, keywords, name_of
 
@@ -40,7 +40,7 @@ OWN: dict[str, dict[str, Rule]] = {
     "shampoo": SHAMPOO,
     "soap": SOAP,
     "muon": MUON,
-    "adahessian": {**HUTCHINSON, **SQUARED},
+    "adahessian": {**HUTCHINSON, **SQUARED, **ADAHESSIAN},
     "esgd": {**ESGD, **SQUARED},
     "sophia": {**HUTCHINSON, **SOPHIA},
     "svrg": SVRG,

@@ -89,6 +89,7 @@ CORRECTED: dict[str, Rule] = {
     ),
     "the first moment of the step before": quotient(lambda q: q.m_last / q.c1 / (root(q.v / q.c2) + q.eps)),
 }
+ADAHESSIAN: dict[str, Rule] = {"bias correction missing": quotient(lambda q: q.m / (root(q.v) + q.eps))}
 UNCORRECTED: dict[str, Rule] = {
     "bias correction added": quotient(lambda q: q.g / (root(q.v / q.bias) + q.eps)),
 }
