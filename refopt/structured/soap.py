@@ -61,7 +61,7 @@ SPEC = Spec(
     gradient_equivalents=(0.0, 1.0),  # 0 in the second step, at the x of the first
     memory=2.0,
     search={"lr": LogUniform(1e-5, 1e0)},
-    memory_note="and 2 d^2 numbers for each axis of length d of a layout",
+    memory_note="2 vectors, and 2 d^2 numbers for each axis of length d of a layout",
 )
 
 DIALECTS: Dialects = {

@@ -14,10 +14,10 @@ import pytest
 from refopt.conformance import load, logs, record, save
 from refopt.conformance.check import check
 from refopt.conformance.logs import Log, read
-from refopt.diagonal import adahessian
-from refopt.first_order import adam, nesterov
 from refopt.conformance.mistakes import make
 from refopt.conformance.mistakes.curvature import ESGD, SQUARED, drawing
+from refopt.diagonal import adahessian
+from refopt.first_order import adam, nesterov
 from refopt.method import get
 from refopt.objective import Objective
 
