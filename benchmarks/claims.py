@@ -22,7 +22,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # a BLAS reads it when it is loaded, which the next line does
 
 from papers import CLAIMS
-from papers.claim import Claim, Found, end, hold, measured
+from papers.claim import Claim, Found, end, hold, measured, shown
 from rich.console import Console
 
 from refopt import page
@@ -68,8 +68,8 @@ def table(claim: Claim, found: Found) -> list[str]:
     for name, outcomes in found.items():
         ends = [o.end for o in outcomes]
         k, ge, seconds = (f"{median(o.spent(axis) for o in outcomes):.3g}" for axis in ("k", *COST))
-        f = f"{end(outcomes):.4g} ({min(ends):.4g} to {max(ends):.4g})"
-        cells = [name, knobs(outcomes[0]), f, k, ge, seconds, *(f"{measured(outcomes, key):.3g}" for key in names)]
+        f = f"{shown(end(outcomes))} ({shown(min(ends))} to {shown(max(ends))})"
+        cells = [name, knobs(outcomes[0]), f, k, ge, seconds, *(shown(measured(outcomes, key)) for key in names)]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -94,8 +94,8 @@ def picture(found: Mapping[str, Found]) -> Any:
         for j, (entrant, runs) in enumerate(outcomes.items()):
             middle = sorted(runs, key=lambda run: run.end)[len(runs) // 2]
             style = ("-", "--", ":")[j // len(page.COLOURS) % 3]
-            where, value = middle.rows["gradient_equivalents"], middle.rows["value"]
-            axes.plot(where, value, style, color=page.COLOURS[j % len(page.COLOURS)], lw=1.2, label=entrant)
+            where, values = middle.rows["gradient_equivalents"], middle.rows["value"]
+            axes.plot(where, values, style, color=page.COLOURS[j % len(page.COLOURS)], lw=1.2, label=entrant)
         axes.set_yscale("log")
         axes.set_xlabel("gradient equivalents")
         axes.legend(fontsize=6, frameon=False)

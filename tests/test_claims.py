@@ -129,6 +129,23 @@ def test_medians_over_the_seeds(load):
     assert module.measured([outcome([1.0], dead=0.5), outcome([1.0])], "dead") == 0.5
 
 
+def test_ends_that_are_no_numbers_are_told_in_words(load):
+    module = load("papers.claim")
+    assert [module.shown(f) for f in (0.25, math.inf, math.nan)] == ["0.25", "diverged", "diverged"]
+    assert [module.count(k, " steps") for k in (12.0, math.inf)] == ["12 steps", "not reached"]
+    assert module.times_fewer(3.0, 12.0, " iterations") == "4.0 times fewer iterations"
+    assert module.times_fewer(math.inf, 12.0) == module.times_fewer(3.0, math.inf) == "not comparable"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_claim_says_inf_or_nan(load, name):
+    claim = load("papers").CLAIMS[name]
+    lost = {key: [outcome([9.0, math.nan])] for key in claim.entrants}
+    said = claim.judge(lost).number
+    assert "diverged" in said
+    assert not {"inf", "nan", "inf%", "nan%"} & set(said.replace(",", " ").replace(";", " ").replace(")", " ").split())
+
+
 def judged(load, name, **runs):
     return load("papers").CLAIMS[name].judge({key: [value] for key, value in runs.items()}).verdict
 
@@ -137,6 +154,25 @@ def test_verdict_on_hessian_free(load):
     low, high = outcome([9.0, 1.0]), outcome([9.0, 2.0])
     assert judged(load, "martens_2010", **{"Hessian-free": low, "Nesterov": high}) == "holds"
     assert judged(load, "martens_2010", **{"Hessian-free": high, "Nesterov": low}) == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("saddle_free", "newton", "sgd", "verdict"),
+    [
+        ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (3.0, 4.0, 5.0), "holds"),
+        ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), (5.0, 4.0, 3.0), "holds in part"),  # the gap narrows
+        ((1.0, 1.0, 1.0), (9.0, 2.0, 2.0), (3.0, 4.0, 5.0), "holds in part"),  # damped Newton fails at 5 units
+    ],
+)
+def test_verdict_on_saddle_free_newton(load, saddle_free, newton, sgd, verdict):
+    ends = {"saddle-free": saddle_free, "damped Newton": newton, "SGD": sgd}
+    measured = {"misclassified": 0.1, "smallest eigenvalue": -1e-3}
+    runs = {
+        f"{name}, {width}": outcome([9.0, f], **measured)
+        for name, values in ends.items()
+        for width, f in zip(load("papers.dauphin_2014").STEPS, values, strict=True)
+    }
+    assert judged(load, "dauphin_2014", **runs) == verdict
 
 
 @pytest.mark.parametrize(
@@ -190,7 +226,9 @@ def test_the_smallest_eigenvalue_is_the_hessians(load):
     )
     mv = problem.objective.linearize(result.x)[2]
     H = mv(np.eye(problem.n))
-    assert module.measure(problem, result)["smallest eigenvalue"] == pytest.approx(np.linalg.eigvalsh(H)[0], rel=1e-6)
+    measured = module.measure(problem, result)
+    assert measured["smallest eigenvalue"] == pytest.approx(np.linalg.eigvalsh(H)[0], rel=1e-6)
+    assert measured["misclassified"] > 0.5  # nothing is known at the start
 
 
 def test_the_momentum_schedule(load):

@@ -158,9 +158,38 @@ def count(steps: float, unit: str = "") -> str:
     """Return a number of steps or seconds in words.
 
     >>> count(12.0, " steps"), count(math.inf)
-    ('12 steps', 'never')
+    ('12 steps', 'not reached')
     """
-    return "never" if math.isinf(steps) else f"{steps:.3g}{unit}"
+    return "not reached" if math.isinf(steps) else f"{steps:.4g}{unit}"
+
+
+def times_fewer(steps: float, others: float, unit: str = "") -> str:
+    """Return by what factor `steps` are fewer than the `others`, in words.
+
+    >>> times_fewer(3.0, 12.0, " iterations"), times_fewer(3.0, math.inf)
+    ('4.0 times fewer iterations', 'not comparable')
+    """
+    if math.isinf(steps) or math.isinf(others):
+        return "not comparable"
+    return f"{others / max(1.0, steps):.1f} times fewer{unit}"
+
+
+def shown(f: float) -> str:
+    """Return a value, or a measurement, of the end in words.
+
+    >>> shown(0.25), shown(math.inf), shown(math.nan)
+    ('0.25', 'diverged', 'diverged')
+    """
+    return f"{f:.4g}" if math.isfinite(f) else "diverged"
+
+
+def known(f: float, spec: str) -> str:
+    """Return a measurement as `spec` formats it, in words where no run was left to measure.
+
+    >>> known(0.25, ".0%"), known(math.nan, ".0%")
+    ('25%', 'unknown')
+    """
+    return f"{f:{spec}}" if math.isfinite(f) else "unknown"
 
 
 def measured(outcomes: Sequence[Outcome], name: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papers.claim import RATES, Claim, Entrant, Finding, Found, count, end, of, place
+from papers.claim import RATES, Claim, Entrant, Finding, Found, count, end, of, place, shown, times_fewer
 from refopt.method import LogUniform, Uniform
 
 PROBLEM, BUDGET = "autoencoder_digits", 400
@@ -18,10 +18,10 @@ def judge(found: Found) -> Finding:
     k = {name: place(outcomes, "k", target) for name, outcomes in found.items()}
     ge = {name: place(outcomes, "gradient_equivalents", target) for name, outcomes in found.items()}
     number = (
-        f"to f = {target:.4g}: Nesterov {k['Nesterov']:.0f} iterations; K-FAC {count(k['K-FAC'])}, without momentum "
-        f"{count(k['K-FAC, no momentum'])}, block-tridiagonal {count(k['K-FAC, block-tridiagonal'])}: "
-        f"{k['Nesterov'] / max(1.0, k['K-FAC']):.1f} times fewer, and "
-        f"{ge['Nesterov'] / max(1.0, ge['K-FAC']):.1f} times fewer gradient equivalents"
+        f"to f = {shown(target)}: Nesterov {count(k['Nesterov'], ' iterations')}; K-FAC {count(k['K-FAC'])}, without "
+        f"momentum {count(k['K-FAC, no momentum'])}, block-tridiagonal {count(k['K-FAC, block-tridiagonal'])}: "
+        f"{times_fewer(k['K-FAC'], k['Nesterov'])}, and "
+        f"{times_fewer(ge['K-FAC'], ge['Nesterov'], ' gradient equivalents')}"
     )
     return Finding(number, of([3 * k["K-FAC"] <= k["Nesterov"], k["K-FAC"] < k["K-FAC, no momentum"]]))
 

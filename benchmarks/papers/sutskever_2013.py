@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papers.claim import Claim, Entrant, Finding, Found, end, of
+from papers.claim import Claim, Entrant, Finding, Found, end, of, shown
 from refopt.method import LogUniform
 
 PROBLEM = "autoencoder_digits:incoming=15"
@@ -31,7 +31,7 @@ def judge(found: Found) -> Finding:
         f["Nesterov, to 0.99"] <= f["classical, to 0.99"],
         f["Nesterov, to 0.99"] < f["Nesterov, 0.99 at once"],
     ]
-    return Finding("f: " + ", ".join(f"{name} {value:.4g}" for name, value in f.items()), of(parts))
+    return Finding("f: " + ", ".join(f"{name} {shown(end)}" for name, end in f.items()), of(parts))
 
 
 CLAIM = Claim(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from papers.claim import Claim, Entrant, Finding, Found, end, place
+from papers.claim import Claim, Entrant, Finding, Found, count, end, place, shown
 from papers.martens_2010 import HESSIAN_FREE, find
 
 KSD = Entrant("curves_14x14", "krylov_subspace_descent", HESSIAN_FREE.budget)
@@ -15,10 +15,10 @@ def judge(found: Found) -> Finding:
     ends = {name: end(outcomes) for name, outcomes in found.items()}
     best = min(ends["KSD"], ends["KSD, Gauss-Newton"])
     target = max(best, ends["Hessian-free"])
-    costs = ", ".join(f"{name} {place(o, 'gradient_equivalents', target):.0f}" for name, o in found.items())
-    said = ", ".join(f"{name} {value:.4g}" for name, value in ends.items())
+    costs = ", ".join(f"{name} {count(place(o, 'gradient_equivalents', target))}" for name, o in found.items())
+    said = ", ".join(f"{name} {shown(f)}" for name, f in ends.items())
     return Finding(
-        f"f: {said}; gradient equivalents to f = {target:.4g}: {costs}",
+        f"f: {said}; gradient equivalents to f = {shown(target)}: {costs}",
         "holds" if best < ends["Hessian-free"] else "does not hold",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from papers.claim import RATES, Claim, Entrant, Finding, Found, count, end, of, place
+from papers.claim import RATES, Claim, Entrant, Finding, Found, count, end, of, place, shown
 from refopt.structured import shampoo, soap
 
 PROBLEM, BUDGET, BATCH = "autoencoder_digits", 300, 512
@@ -21,7 +21,7 @@ def judge(found: Found) -> Finding:
     seconds = {name: place(outcomes, "seconds", target) for name, outcomes in found.items()}
     parts = [k["Shampoo"] < k["Adam"], k["SOAP"] <= 0.6 * k["Adam"], k["SOAP"] <= 0.8 * k["Shampoo"]]
     steps = ", ".join(f"{name} {count(k[name], ' steps')} ({count(seconds[name], ' s')})" for name in found)
-    return Finding(f"to f = {target:.4g}: {steps}", of(parts))
+    return Finding(f"to f = {shown(target)}: {steps}", of(parts))
 
 
 CLAIM = Claim(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from backends.arrays import Array, namespace
-from papers.claim import Claim, Entrant, Finding, Found, end, measured, of
+from papers.claim import Claim, Entrant, Finding, Found, end, known, measured, of, shown
 from problems.problem import Problem
 from refopt.loop import Result
 from refopt.method import LogUniform
@@ -53,9 +53,9 @@ def judge(found: Found) -> Finding:
     for name, outcomes in found.items():
         if name.startswith(f"{deepest} layers, "):
             start, last = measured(outcomes, "dead at the start"), measured(outcomes, "dead at the end")
-            then = "lost" if math.isnan(last) else f"{last:.0%}"
-            died.append(f"{name.removeprefix(f'{deepest} layers, ')} {start:.0%} at the start, then {then}")
-    said = ", ".join(f"{name} {'lost' if math.isinf(value) else f'{value:.3g}'}" for name, value in f.items())
+            then = "the run diverged" if math.isnan(last) else f"{last:.0%} at the end"
+            died.append(f"{name.removeprefix(f'{deepest} layers, ')} {known(start, '.0%')} at the start, {then}")
+    said = ", ".join(f"{name} {shown(last)}" for name, last in f.items())
     return Finding(f"f: {said}; dead units at {deepest} layers: {', '.join(died)}", of(parts))
 
 
