@@ -218,7 +218,7 @@ def page(found: Sequence[Agreement]) -> str:
             "Each library's optimizer, made with the options shown and all else at its defaults, replayed beside the",
             "method's dialect for 200 steps of each stream. The numbers are the largest relative difference of x, and",
             "in brackets what is allowed there. x is a matrix (4, 2) and a vector; for Muon, which takes matrices",
-            "alone, a wide and a tall one. A row is without the streams on which it could tell nothing: schedules where",
+            "alone, a wide and a tall one. A row lacks the streams on which it could tell nothing: schedules where",
             "it has a row of its own for them; for Muon those on which rounding decides.",
             "",
             *markdown(COLUMNS, [agreement.cells for agreement in found]),
