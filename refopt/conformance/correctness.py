@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from refopt.conformance.dialects import PEERS
 from refopt.conformance.recording import load
+from refopt.conformance.replay import remembered
 from refopt.conformance.table import RECORDINGS, ROOT, markdown
 from refopt.method import FOLDERS, folder_of, get, names
 from refopt.status import require
@@ -78,8 +79,9 @@ def _watched(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def pytest_runtest_setup(item: Any) -> None:
-    """Forget what the test before has run."""
+    """Forget what the test before has run, and the references that would not run again."""
     _stepped.clear()
+    remembered.cache_clear()
 
 
 def pytest_runtest_logreport(report: Any) -> None:

@@ -170,12 +170,13 @@ def _path(candidate: Recording | Player, stream: Stream, steps: int, lr: float) 
 def reference(method: Any, hyper: Mapping[str, Any], lr: float, stream: Stream, steps: int) -> Reference:
     """Return the reference, the same again for the same arguments: many candidates are compared with one."""
     if all(isinstance(value, Hashable) for value in hyper.values()):
-        return _remembered(method, tuple(hyper.items()), lr, stream, steps)
+        return remembered(method, tuple(hyper.items()), lr, stream, steps)
     return Reference(method, hyper, lr, stream, steps)
 
 
 @lru_cache(maxsize=256)
-def _remembered(method: Any, hyper: tuple[tuple[str, Any], ...], lr: float, stream: Stream, steps: int) -> Reference:
+def remembered(method: Any, hyper: tuple[tuple[str, Any], ...], lr: float, stream: Stream, steps: int) -> Reference:
+    """Return the reference, kept for the next candidate."""
     return Reference(method, dict(hyper), lr, stream, steps)
 
 
