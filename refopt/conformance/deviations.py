@@ -275,7 +275,7 @@ NOTES: Mapping[int, str] = {
     24: "A bug, below: optax' step is the one due a step before.",
     30: "A bug, below.",
     32: "Prodigy, ADOPT, MADGRAD and AdEMAMix are not here.",
-    33: "Muon is replayed on a wide and a tall matrix; torch is given them transposed, as it holds weights.",
+    33: "Muon is replayed on a wide and a tall matrix; torch is given them transposed, as its weights are.",
     34: "The scales original, moonshot and spectral are knobs of muon.",
     35: "torch iterates in bfloat16, about 1e-2 away; with its rounding taken out they agree, as the same tests hold.",
     36: "See the defaults.",
