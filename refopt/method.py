@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -44,6 +45,13 @@ class LogUniform(NamedTuple):
         """Return the point of the axis at the fraction `u` in [0, 1]."""
         return float(self.low * (self.high / self.low) ** u)
 
+    def fraction(self, value: float) -> float:
+        """Return the fraction at which `value` lies, the inverse of `at`."""
+        return math.log(value / self.low) / math.log(self.high / self.low)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}, logarithmic"
+
 
 class Uniform(NamedTuple):
     """A search axis uniform on [low, high]."""
@@ -55,6 +63,13 @@ class Uniform(NamedTuple):
         """Return the point of the axis at the fraction `u` in [0, 1]."""
         return float(self.low + (self.high - self.low) * u)
 
+    def fraction(self, value: float) -> float:
+        """Return the fraction at which `value` lies, the inverse of `at`."""
+        return (value - self.low) / (self.high - self.low)
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
 
 class Choice(NamedTuple):
     """A search axis of equally likely options."""
@@ -64,6 +79,13 @@ class Choice(NamedTuple):
     def at(self, u: float) -> Any:
         """Return the option at the fraction `u` in [0, 1]."""
         return self.options[min(int(u * len(self.options)), len(self.options) - 1)]
+
+    def fraction(self, value: Any) -> float:
+        """Return the middle of the fractions at which `at` gives `value`."""
+        return (self.options.index(value) + 0.5) / len(self.options)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.options))
 
 
 Axis: TypeAlias = LogUniform | Uniform | Choice

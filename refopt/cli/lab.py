@@ -49,7 +49,7 @@ def lab(
     console = Console(highlight=False)
     for name, findings in found.items():
         console.print(f"\n{study.get(name).TITLE}", style="bold", markup=False)
-        for line in findings.paragraphs:
+        for line in (" ".join(findings.answer), *findings.paragraphs):
             console.print(line, markup=False, soft_wrap=True)
         for table in findings.tables:
             laid = new_table(*table.columns, show_header=any(table.columns))

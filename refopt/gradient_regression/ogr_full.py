@@ -57,7 +57,7 @@ SPEC = Spec(
     memory_note="3 + 2 n vectors",
     search={
         "beta": Uniform(0.2, 0.8),
-        "gamma": Uniform(0.3, 1.0),
+        "gamma": LogUniform(0.05, 1.0),
         "div": Uniform(1.0, 4.0),
         "cut": LogUniform(1e-2, 1e2),
     },

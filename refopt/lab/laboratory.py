@@ -42,7 +42,7 @@ def run(names: Sequence[str], scale: Scale, out: Path, engine: Engine, watch: Wa
     held = {name: _read_study(out, name) for name in studies.names() if _scale(out, name)}
     for name in names:
         study, findings = studies.get(name), held[name].findings
-        said = [study.QUESTION, f"{held[name].origin}.", *findings.paragraphs]
+        said = [study.QUESTION, " ".join(findings.answer), f"{held[name].origin}.", *findings.paragraphs]
         page.write(out, name, study.TITLE, said, findings.tables, findings.draw())
     write_atomically(out / "verdict.md", verdict.write(held, out).encode())
     return {name: held[name].findings for name in names}
@@ -153,6 +153,7 @@ def as_json(found: dict[str, Findings]) -> dict[str, Any]:
     """Return the findings as plain JSON."""
     told = {
         name: {
+            "answer": list(findings.answer),
             "paragraphs": list(findings.paragraphs),
             "tables": [{"columns": list(t.columns), "rows": [list(row) for row in t.rows]} for t in findings.tables],
         }

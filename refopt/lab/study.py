@@ -25,8 +25,11 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Findings(NamedTuple):
-    """What a study found: paragraphs, each a claim with its numbers; tables; and a matplotlib figure, drawn on call."""
+    """What a study found: the answer to its question, in sentences of which the first says it in short; paragraphs of
+    detail, each with its numbers; tables; and a matplotlib figure, drawn on call.
+    """
 
+    answer: Sequence[str]
     paragraphs: Sequence[str]
     tables: Sequence[Table]
     draw: Callable[[], Any]

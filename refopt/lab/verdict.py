@@ -22,7 +22,8 @@ Should we go toward second-order methods in machine learning? They know curvatur
 directions at once and say how far away the extremum is. Three obstacles are said to stop them: the Hessian is too large
 to form and invert, gradients are noisy, and saddles attract Newton's step. Each obstacle is an axis here, measured with
 every method at equal cost, in gradient equivalents (a Hessian product at a linearised point counts 2, a value 1/3) and
-in seconds. What follows is generated from the stored numbers by
+in seconds. Training and robustness ask what remains of it in practice. All that follows is generated from the stored
+numbers by
 
     {command}
 """
@@ -69,14 +70,16 @@ def write(held: Mapping[str, Held], out: Path) -> str:
     rows = {name: study.rows for name, study in held.items()}
     every = "" if list(held) == studies.names() else f" {' '.join(held)}"
     parts = ["# The verdict", "", QUESTION.format(command=f"refopt lab{every} --out {out.as_posix()}")]
+    parts += ["## In short", "", *(f"- {study.findings.answer[0]}" for study in held.values()), ""]
+    parts += ["What to try, then:", "", *_markdown(recommendations(rows)), ""]
     for name, study in held.items():
         about, full = studies.get(name), " --full" if study.scale == "full" else ""
-        parts += [f"## {about.TITLE}", "", about.QUESTION, "", f"![{about.TITLE}]({name}.png)", ""]
+        parts += [f"## {about.TITLE}", "", f"*{about.QUESTION}*", "", " ".join(study.findings.answer), ""]
+        parts += [f"![{about.TITLE}]({name}.png)", ""]
         parts += [f"*{study.origin}. Again: `refopt lab {name}{full} --out {out.as_posix()}`*", ""]
         parts += [f"{paragraph}\n" for paragraph in study.findings.paragraphs]
         for table in study.findings.tables:
             parts += [*_markdown(table), ""]
-    parts += ["## What to try", "", *_markdown(recommendations(rows)), ""]
     parts += ["## The seed's hope: one or two directions", "", *(f"{line}\n" for line in hope(rows))]
     parts += ["## Bytes and operations", "", COSTS, *_markdown(step_costs()), ""]
     parts += ["## At scale", "", LITERATURE, LIMITS]
@@ -112,7 +115,7 @@ def recommendations(rows: Mapping[str, Rows]) -> Table:
             ("tuned", "end", "a network on minibatches, tuned, by gradient equivalents"),
             ("default", "end", "a network on minibatches, untuned"),
         ):
-            order = _ranks(training, setting, name)
+            order = studies.get("training").ranks(training, name, setting)
             lines.append([word, _names(order), f"median rank {order[0][1]:g} over problems and seeds"])
     if saddles := rows.get("saddles"):
         tuned = [row for row in saddles if row["setting"] == "tuned"]
@@ -135,22 +138,6 @@ def _ranked(
     return sorted(((m, median(values)) for m, values in scores.items()), key=lambda item: item[1])
 
 
-def _ranks(training: Rows, setting: str, name: str) -> list[tuple[str, float]]:
-    """Return the methods with the median of their ranks over problems and seeds, the best first."""
-    return _ranked([row for row in training if row["setting"] == setting], lambda row: _rank(training, row, name))
-
-
-def _rank(rows: Rows, row: Mapping[str, Any], name: str) -> float:
-    """Return the rank of a run among those of its problem, setting and seed: 1 is the lowest."""
-    key = (row["problem"], row["setting"], row["seed"])
-    rivals = [_number(r.get(name)) for r in rows if (r["problem"], r["setting"], r["seed"]) == key]
-    return 1.0 + sum(value < _number(row.get(name)) for value in rivals)
-
-
-def _number(value: Any) -> float:
-    return math.inf if value is None or math.isnan(value) else float(value)
-
-
 def _names(order: Sequence[tuple[str, float]], count: int = 3) -> str:
     return ", ".join(f"[{m}](../methods/{m.partition('+')[0]}.md)" for m, _ in order[:count])
 
@@ -159,7 +146,7 @@ def hope(rows: Mapping[str, Rows]) -> Iterable[str]:
     """Yield what the numbers say of the parabola and its kin beside gradients alone and beside other curvature."""
     if training := rows.get("training"):
         for setting in ("tuned", "default"):
-            ranks = dict(_ranks(training, setting, "end"))
+            ranks = dict(studies.get("training").ranks(training, "end", setting))
             regress = {m: r for m, r in ranks.items() if _folder(m) == "gradient_regression"}
             plain = {m: r for m, r in ranks.items() if not uses_curvature(m)}
             told = ", ".join(f"{m} {r:g}" for m, r in sorted({**regress, **plain}.items(), key=lambda item: item[1]))

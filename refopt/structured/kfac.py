@@ -69,7 +69,7 @@ SPEC = Spec(
     gradient_equivalents=(4.6, 7.7),
     memory=None,
     memory_note="1 vector and 2 (d_in^2 + d_out^2) a layer",
-    search={"lam": LogUniform(1e-2, 1e3)},
+    search={"lam": LogUniform(1e-4, 1e1)},
 )
 
 DIALECTS: Dialects = {

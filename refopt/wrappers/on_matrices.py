@@ -1,8 +1,8 @@
 r"""One method on the matrices of a layout, another on everything else: muon+adamw.
 
-    on_matrices(muon, adamw)  =  groups(layout, {"matrices": (len(shape) >= 2, muon, ...), "rest": (else, adamw, ...)})
+    on_matrices(muon, adamw)  =  groups(layout, {"matrices": (matrix, muon, ...), "rest": (else, adamw, ...)})
 
-for the layout that `init` and `step` are given: by `minimize`, the problem's. The knobs are those of the first method
+a matrix being a part with two axes longer than 1, for the layout that `init` and `step` are given: by `minimize`, the problem's. The knobs are those of the first method
 under their own names, and those of the second after its name: lr and adamw_lr.
 Cost and memory: those of `groups`.
 """
@@ -24,7 +24,7 @@ Shape = tuple[int, ...]
 
 
 def on_matrices(method: Method, rest: Method) -> Wrapped:
-    """Return `method` on the parts of a layout that have two axes or more, with `rest` on the others.
+    """Return `method` on the parts of a layout with two axes longer than 1 or more, and `rest` on the others.
 
     Raises ValueError for a method that reports another point than it iterates; a run raises MissingPart, a TypeError,
     where the layout lacks either kind of part.
@@ -88,4 +88,4 @@ def on_matrices(method: Method, rest: Method) -> Wrapped:
 
 
 def _is_matrix(part: str, shape: Shape) -> bool:
-    return len(shape) >= 2
+    return sum(length > 1 for length in shape) >= 2  # a scalar in the shape of a matrix has no directions

@@ -53,7 +53,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
         (first, *_) = module.races("reduced")
         few = ("sgd", "adam", "parabola", "lbfgs", "newton_cg") if name != "noise" else ("sgd", "parabola", "svrg")
         budget, tune = ("1ge", 2) if name == "training" else ("40ge", min(first.tune, 2))
-        small = replace(first, problems=problems, methods=few, budget=budget, seeds=2, tune=tune)
+        small = replace(first, problems=problems, methods=few, budget=budget, seeds=2, tune=tune, fixed=())
         if name == "robustness":
             split = [replace(small, problems=(problem,), seeds=1) for problem in problems]
             patch.setattr(module, "races", lambda scale, split=split: split)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -41,32 +41,35 @@ MATRIX = ("ogr_full", "bfgs", "newton", "saddle_free", "trust_region_exact")
 
 LARGEST_MATRIX = 300  # an eigendecomposition a step, as some take, is beyond patience above it
 TOLERANCE = 1e-6  # of the first height above the minimum
+WITHIN = 2.0  # a way pays where it takes at most this times the seconds of the fastest
+
+REDUCED = tuple((n, (10, 10_000), "300ge", 1, 4) for n in (10, 100, 100_000))
+CONDITIONS = (1, 100, 10_000, 1_000_000, 100_000_000)
+FULL = (
+    *((n, CONDITIONS, "1000ge", 2, 4) for n in (10, 100, 300, 1000, 10_000)),
+    (100_000, CONDITIONS, "1000ge", 1, 3),
+    (1_000_000, CONDITIONS[:3], "300ge", 1, 2),
+)
+"""Sizes, with the condition numbers, the budget, the seeds and the trials at each: a step of the last takes 0.1 s."""
+
+Cell: TypeAlias = tuple[int, float]
+"""A size and a condition number."""
+Best: TypeAlias = Mapping[Cell, Mapping[str, tuple[float, str]]]
+"""For each cell and way that came down, the least cost and whose it was."""
 
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a size; the condition numbers are its problems."""
-    sizes, conditions, budget, seeds, tune = (
-        ((10, 100, 100_000), (10, 10_000), "300ge", 1, 4)
-        if scale == "reduced"
-        else (
-            (10, 30, 100, 300, 1000, 10_000, 100_000, 1_000_000),
-            (1, 100, 10_000, 1_000_000, 100_000_000),
-            "1000ge",
-            2,
-            8,
-        )
-    )
     everyone = [method for way in WAYS.values() for method in way]
-    largest = sizes[-1]  # which takes as long as all the others, and is halved therefore
     return [
         Settings(
             problems=tuple(f"quadratic:n={n},condition={condition}" for condition in conditions),
             methods=tuple(m for m in everyone if n <= LARGEST_MATRIX or m not in MATRIX),
             budget=budget,
-            seeds=1 if n == largest else seeds,
-            tune=4 if n == largest else tune,
+            seeds=seeds,
+            tune=tune,
         )
-        for n in sizes
+        for n, conditions, budget, seeds, tune in (REDUCED if scale == "reduced" else FULL)
     ]
 
 
@@ -100,12 +103,12 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
 
 
 def findings(rows: Rows) -> Findings:
-    """Return who was first in every cell, on both axes, and where each way stops paying."""
+    """Return who was first in every cell, on both axes, and up to which size each way pays."""
     tuned = [row for row in rows if row["setting"] == "tuned"]
     cells = sorted({(row["n"], row["condition"]) for row in tuned})
     best = {axis: {cell: _best(tuned, cell, axis) for cell in cells} for axis in ("gradient_equivalents", "seconds")}
     table = Table(
-        ("parameters", "condition", *(f"{way}" for way in WAYS), "first by seconds"),
+        ("parameters", "condition", *WAYS, "first by seconds"),
         [
             [
                 f"{n:,}",
@@ -116,10 +119,12 @@ def findings(rows: Rows) -> Findings:
             for n, condition in cells
         ],
     )
-    return Findings([*_said(cells, best), *_memory(tuned)], [table], lambda: _draw(cells, best))
+    return Findings(
+        _answer(cells, best), _memory(tuned), [_paying(cells, best["seconds"]), table], lambda: _draw(cells, best)
+    )
 
 
-def _best(rows: Rows, cell: tuple[int, float], axis: str) -> dict[str, tuple[float, str]]:
+def _best(rows: Rows, cell: Cell, axis: str) -> dict[str, tuple[float, str]]:
     """Return for each way its best method's cost on `axis`, by the median over the seeds, where it came down."""
     found = {}
     for way, methods in WAYS.items():
@@ -137,36 +142,48 @@ def _cell(found: tuple[float, str] | None) -> str:
     return "not within the budget" if found is None else f"{found[0]:.3g} ({found[1]})"
 
 
-def _first(ways: dict[str, tuple[float, str]]) -> str:
+def _first(ways: Mapping[str, tuple[float, str]]) -> str:
     if not ways:
         return "nobody"
     seconds, method = min(ways.values())
     return f"{method}, {seconds:.2g} s"
 
 
-def _said(cells: Sequence[tuple[int, float]], best: dict[str, dict[Any, dict[str, tuple[float, str]]]]) -> list[str]:
-    said = []
-    for axis, word in (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds")):
-        reached = {cell: best[axis][cell] for cell in cells if best[axis][cell]}
-        winners = {cell: min(ways.values())[1] for cell, ways in reached.items()}
-        curved = [cell for cell, winner in winners.items() if uses_curvature(winner)]
-        said.append(
-            f"By {word}, a method that uses curvature was first in {len(curved)} of the {len(reached)} cells that "
-            f"anybody solved ({len(cells)} in all)."
-        )
-    for way in WAYS:
-        solved = [cell for cell in cells if way in best["seconds"][cell]]
-        wins = [
-            cell for cell in solved if best["seconds"][cell][way][0] <= 1.2 * min(best["seconds"][cell].values())[0]
-        ]
-        where = (
-            f"within 20% of the fastest for n = {_listed({n for n, _ in wins})}, "
-            f"condition {_listed({c for _, c in wins})}"
-            if wins
-            else "never within 20% of the fastest"
-        )
-        said.append(f"{way[0].upper()}{way[1:]}: came down in {len(solved)} of {len(cells)} cells; {where}.")
-    return said
+def _answer(cells: Sequence[Cell], best: Mapping[str, Best]) -> list[str]:
+    first = {}
+    for axis in best:
+        reached = {cell: min(ways.values()) for cell, ways in best[axis].items() if ways}
+        first[axis] = (sum(uses_curvature(method) for _, method in reached.values()), len(reached))
+    (by_cost, solved), (by_time, _) = first["gradient_equivalents"], first["seconds"]
+    pays = {way: sum(_pays(best["seconds"][cell], way) for cell in cells) for way in WAYS}
+    came = {way: sum(way in best["seconds"][cell] for cell in cells) for way in WAYS}
+    order = sorted(WAYS, key=lambda way: (-pays[way], -came[way]))
+    verdict = "curvature pays" if 2 * min(by_cost, by_time) > solved else "curvature does not always pay"
+    return [
+        f"Where nothing is noisy, {verdict}: of {len(cells)} pairs of a size and a condition number somebody came down "
+        f"on {solved}, and first was a method that uses curvature on {by_cost} by gradient equivalents, on {by_time} "
+        "by seconds.",
+        f"By seconds, {'; '.join(f'{way} came down on {came[way]} and paid on {pays[way]}' for way in order)}. To pay "
+        f"is to be within {WITHIN:g} times the fastest; the first table says up to which size each way does.",
+    ]
+
+
+def _pays(ways: Mapping[str, tuple[float, str]], way: str) -> bool:
+    """Say whether a way is within `WITHIN` times the fastest in a cell."""
+    return way in ways and ways[way][0] <= WITHIN * min(ways.values())[0]
+
+
+def _paying(cells: Sequence[Cell], best: Best) -> Table:
+    """Return at which sizes each way pays by seconds, by condition number."""
+    sizes, conditions = (sorted(set(values)) for values in zip(*cells, strict=True))
+
+    def cell(way: str, condition: float) -> str:
+        pays = [n for n in sizes if _pays(best.get((n, condition), {}), way)]
+        unbroken = len(pays) > 2 and pays == sizes[sizes.index(pays[0]) : sizes.index(pays[-1]) + 1]
+        return f"{pays[0]:,} to {pays[-1]:,}" if unbroken else ", ".join(f"{n:,}" for n in pays) or "-"
+
+    columns = (f"n at which it pays (within {WITHIN:g} times the fastest)", *(f"condition {c:g}" for c in conditions))
+    return Table(columns, [[way, *(cell(way, c) for c in conditions)] for way in WAYS])
 
 
 def _memory(rows: Rows) -> list[str]:
@@ -183,13 +200,10 @@ def _memory(rows: Rows) -> list[str]:
     ]
 
 
-def _listed(numbers: set[Any]) -> str:
-    return ", ".join(f"{number:,g}" for number in sorted(numbers))
-
-
-def _draw(cells: Sequence[tuple[int, float]], best: dict[str, dict[Any, dict[str, tuple[float, str]]]]) -> Any:
+def _draw(cells: Sequence[Cell], best: Mapping[str, Best]) -> Any:
     conditions = sorted({condition for _, condition in cells})
-    figure = page.figure(4.2 * len(conditions) + 1, 8)
+    width = 4.2 * len(conditions) + 1
+    figure = page.figure(width, 8)
     panels = figure.subplots(2, len(conditions), sharex=True, sharey="row", squeeze=False)
     for i, (axis, word) in enumerate((("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))):
         for panel, condition in zip(panels[i], conditions, strict=True):
@@ -202,5 +216,7 @@ def _draw(cells: Sequence[tuple[int, float]], best: dict[str, dict[Any, dict[str
             panel.set_xlabel("parameters")
         panels[i][0].set_ylabel(f"{word} to 1e-6 of the start")
     lines = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside lower center", ncols=max(1, int(width / 3.2)), frameon=False
+    )
     return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -195,50 +195,115 @@ def findings(rows: Rows) -> Findings:
     """Return the levels by model and strength, and the share of right signs by batch."""
     levels = [row for row in rows if row["kind"] == "level" and row["setting"] == "tuned"]
     signs = [row for row in rows if row["kind"] == "sign"]
-    cases = sorted({(row["model"], row["strength"]) for row in levels})
     order = list(dict.fromkeys(row["method"] for row in levels))
-    table = Table(
-        ("method", *(_case(*case) for case in cases)),
-        [[m, *(_cell(levels, m, case) for case in cases)] for m in order],
-    )
+    cases = {
+        model: sorted({row["strength"] for row in levels if row["model"] == model})
+        for model in dict.fromkeys(row["model"] for row in levels)
+    }
     shares = _shares(signs)
     batches = sorted({row["batch"] for row in signs})
     second = Table(
         ("sign right, by batch", *(str(b) for b in batches)),
         [[WAYS[way], *(f"{shares[way, b]:.0%}" for b in batches)] for way in WAYS],
     )
+    duels = {model: [_duel(levels, order, (model, strength)) for strength in cases[model]] for model in cases}
+    tables = [second, *(_table(levels, order, model, cases[model]) for model in cases)]
+    detail = [_ahead(model, cases[model], duels[model]) for model in cases]
+    return Findings(_answer(duels, shares, batches), detail, tables, lambda: _draw(levels, order, shares, batches))
+
+
+class Duel(NamedTuple):
+    """The lowest of those that use curvature and of those that do not, in one case: (level, method)."""
+
+    curved: tuple[float, str]
+    plain: tuple[float, str]
+
+    @property
+    def curvature_ahead(self) -> bool:
+        """Whether the lowest of all uses curvature."""
+        return self.curved < self.plain
+
+
+def _duel(levels: Rows, order: Sequence[str], case: tuple[str, float]) -> Duel:
+    lowest = {
+        kind: min(
+            ((_level(levels, m, case), m) for m in order if uses_curvature(m) is kind), default=(math.inf, "nobody")
+        )
+        for kind in (True, False)
+    }
+    return Duel(lowest[True], lowest[False])
+
+
+def _answer(
+    duels: Mapping[str, Sequence[Duel]], shares: Mapping[tuple[str, int], float], batches: Sequence[int]
+) -> list[str]:
+    """Return in which noise curvature is ahead, and from which batch on an estimate of it can be trusted."""
+    wins = {model: sum(duel.curvature_ahead for duel in found) for model, found in duels.items()}
+    cases = sum(map(len, duels.values()))
+    enough = {}
+    for way in WAYS:
+        good = [b for b in batches if all(shares[way, at] >= 0.9 for at in batches if at >= b)]
+        enough[way] = f"from batches of {good[0]} on" if good else "at none of the batches tried"
     said = []
-    for case in cases:
-        ranked = sorted(order, key=lambda m: _level(levels, m, case))
-        first = ranked[0]
-        kind = "uses curvature" if uses_curvature(first) else "uses gradients alone"
-        rival = next((m for m in ranked if uses_curvature(m) != uses_curvature(first)), None)
-        said.append(
-            f"{_case(*case)}: {first}, which {kind}, came lowest, to {_level(levels, first, case):.2g} of the start"
-            + (f"; of the other kind {rival}, to {_level(levels, rival, case):.2g}." if rival else ".")
-        )
-    for way, words in WAYS.items():
-        enough = [b for b in batches if all(shares[way, at] >= 0.9 for at in batches if at >= b)]
-        at = f"from batches of {enough[0]} on" if enough else f"not with batches up to {batches[-1]}"
-        said.append(
-            f"On a digits network in training, {words}, has the sign of the curvature right 9 times of 10 {at}."
-        )
-    return Findings(said, [table, second], lambda: _draw(levels, order, shares, batches))
+    if duels:
+        said = [
+            f"Noise {'takes' if 2 * sum(wins.values()) < cases else 'leaves'} curvature its lead"
+            f"{', but not everywhere' if 0 < sum(wins.values()) < cases else ''}: a method that uses it came lowest in "
+            f"{sum(wins.values())} of {cases} cases, "
+            f"{', '.join(f'{wins[model]} of {len(found)} with {NOISE[model]}' for model, found in duels.items())}."
+        ]
+    return [
+        *said,
+        "On a digits network in training the sign of the curvature is right nine times of ten "
+        f"{'; '.join(f'{enough[way]} by {words}' for way, words in WAYS.items())}.",
+    ]
 
 
-def _case(model: str, strength: float) -> str:
-    return f"batch {round(1 / strength)}" if model == "minibatches" else f"{model} {strength:g}"
+NOISE = {
+    "additive": "additive noise",
+    "multiplicative": "multiplicative noise, which vanishes at the minimum",
+    "cauchy": "heavy-tailed noise (Cauchy's)",
+    "mask_out": "entries masked out, which vanishes at the minimum too",
+    "minibatches": "minibatches of real data",
+}
+
+
+def _ahead(model: str, strengths: Sequence[float], duels: Sequence[Duel]) -> str:
+    """Say who came lowest at each strength of one model."""
+    told = []
+    for strength, duel in zip(strengths, duels, strict=True):
+        (level, first), (rival_level, rival) = sorted(duel)
+        told.append(f"{_strength_said(model, strength)}: {first} {level:.2g} before {rival} {rival_level:.2g}")
+    return f"The lowest of either kind with {NOISE[model]}, as shares of the start. {'; '.join(told)}."
+
+
+def _table(levels: Rows, order: Sequence[str], model: str, strengths: Sequence[float]) -> Table:
+    """Return the level of each method at each strength of one model, and how long it took to come half-way there."""
+    columns = (f"{model}: level (half-way after)", *(_strength_said(model, strength) for strength in strengths))
+    return Table(columns, [[m, *(_cell(levels, m, (model, strength)) for strength in strengths)] for m in order])
+
+
+def _strength_said(model: str, strength: float) -> str:
+    return f"batch {round(1 / strength)}" if model == "minibatches" else f"strength {strength:g}"
+
+
+def _here(levels: Rows, method: str, case: tuple[str, float], name: str) -> list[float]:
+    """Return a column of a method's runs in one case; nan counts as inf."""
+    found = [row[name] for row in levels if row["method"] == method and (row["model"], row["strength"]) == case]
+    return [value if not math.isnan(value) else math.inf for value in found]
 
 
 def _level(levels: Rows, method: str, case: tuple[str, float]) -> float:
-    found = [row["level"] for row in levels if row["method"] == method and (row["model"], row["strength"]) == case]
-    return median(value if not math.isnan(value) else math.inf for value in found) if found else math.inf
+    return median(_here(levels, method, case, "level") or [math.inf])
 
 
 def _cell(levels: Rows, method: str, case: tuple[str, float]) -> str:
-    took = any(row["method"] == method and (row["model"], row["strength"]) == case for row in levels)
-    level = _level(levels, method, case)
-    return "-" if not took else "lost" if level == math.inf else f"{level:.2g}"
+    if not _here(levels, method, case, "level"):
+        return "-"
+    level, halfway = _level(levels, method, case), median(_here(levels, method, case, "halfway"))
+    if level == math.inf:
+        return "lost"
+    return f"{level:.2g}" + (f" ({halfway:.2g})" if halfway < math.inf else "")
 
 
 def _shares(signs: Rows) -> dict[tuple[str, int], float]:
@@ -250,27 +315,27 @@ def _shares(signs: Rows) -> dict[tuple[str, int], float]:
 
 
 def _draw(levels: Rows, order: Sequence[str], shares: dict[tuple[str, int], float], batches: Sequence[int]) -> Any:
-    models = sorted({row["model"] for row in levels})
+    models = list(dict.fromkeys(row["model"] for row in levels))
     figure = page.figure(14, 8)
     panels = figure.subplots(2, 3).flat
     for panel, model in zip(panels, models, strict=False):
         strengths = sorted({row["strength"] for row in levels if row["model"] == model})
+        heights = {m: [max(_level(levels, m, (model, s)), 1e-16) for s in strengths] for m in order}
         for m in order:
-            curved = uses_curvature(m)
-            heights = [max(_level(levels, m, (model, s)), 1e-16) for s in strengths]
-            panel.loglog(
-                strengths,
-                heights,
-                color=page.COLOURS[0 if curved else 1],
-                marker="D" if curved else "s",
-                markersize=4,
-                linewidth=0.8,
-                label="uses curvature" if curved else "gradients alone",
-            )
-        page.dress(panel, f"{model}: level reached")
+            panel.loglog(strengths, heights[m], color=page.COLOURS[0 if uses_curvature(m) else 1], lw=0.6, alpha=0.35)
+        for curved, word, marker in (
+            (True, "uses curvature, the lowest", "D"),
+            (False, "gradients alone, the lowest", "s"),
+        ):
+            group = [heights[m] for m in order if uses_curvature(m) is curved]
+            if group:
+                lowest = [min(column) for column in zip(*group, strict=True)]
+                panel.loglog(
+                    strengths, lowest, color=page.COLOURS[0 if curved else 1], lw=2.2, marker=marker, label=word
+                )
+        page.dress(panel, f"{model}: level reached, a share of the start")
         panel.set_xlabel("strength" if model != "minibatches" else "1 / batch")
-    kinds = {line.get_label(): line for line in figure.axes[0].get_lines()}
-    figure.axes[0].legend(kinds.values(), kinds.keys(), frameon=False, fontsize=8)
+    figure.axes[0].legend(frameon=False, fontsize=8)
     last = figure.axes[-1]
     for way, colour, marker in zip(WAYS, page.COLOURS, "osv^", strict=False):
         last.semilogx(batches, [shares[way, b] for b in batches], color=colour, marker=marker, label=way)

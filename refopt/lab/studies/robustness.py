@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from refopt import method as methods
 from refopt import page
-from refopt.lab.statistics import performance_profile, sign_test
+from refopt.lab.statistics import data_profile, performance_profile, sign_test
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -64,6 +64,7 @@ MORE = (
 
 ACCURACY = 1e-3  # solved: f - f_best <= ACCURACY (f_0 - f_best), f_best the lowest that anybody reached
 RATIOS = (1, 1.5, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)
+SIMPLICES = (0.01, 0.03, 0.1, 0.3, 1, 2, 3, 5, 8, 12, 20, 30, 50, 80, 120, 200, 300)
 
 
 def races(scale: Scale) -> list[Settings]:
@@ -119,21 +120,27 @@ def findings(rows: Rows) -> Findings:
         ],
     )
     solved = {m: profiles["seconds"][m][-1] for m in order}
-    curved = [m for m in order if uses_curvature(m)]
-    plain = [m for m in order if not uses_curvature(m)]
     said = [
-        f"{problems} problems, {len(order)} methods, each with its defaults. Solved means within {ACCURACY:g} of the "
-        "descent to the lowest value that anybody reached; a problem that lacks what a method needs counts as not "
-        "solved. A learning rate of 1e-3 does not come far in so few steps, whatever it reaches when tuned: what is "
-        "asked here is who needs no tuning.",
-        f"The most robust: {', '.join(f'{m} ({solved[m]:.0%})' for m in order[:5])}.",
+        f"{problems} problems, {len(order)} methods, each with its defaults, full batch. Solved means within "
+        f"{ACCURACY:g} of the descent to the lowest value that anybody reached; a problem that lacks what a method "
+        "needs counts as not solved. A learning rate of 1e-3 does not come far in so few steps, whatever it reaches "
+        "when tuned: what is asked here is who needs no tuning.",
     ]
-    if curved and plain:
-        said.append(
-            f"Of those that use curvature the median method solves {np.median([solved[m] for m in curved]):.0%}; of "
-            f"those that use gradients alone {np.median([solved[m] for m in plain]):.0%}. {_duel(rows, curved, plain)}"
-        )
-    return Findings(said, [table], lambda: _draw(profiles, order, solved))
+    return Findings(_answer(rows, solved), said, [table], lambda: _draw(rows, profiles, order))
+
+
+def _answer(rows: Rows, solved: Mapping[str, float]) -> list[str]:
+    curved = [m for m in solved if uses_curvature(m)]
+    plain = [m for m in solved if not uses_curvature(m)]
+    most = f"Untuned, {', '.join(f'{m} ({solved[m]:.0%})' for m in list(solved)[:5])} solve most problems."
+    if not (curved and plain):
+        return [most]
+    return [
+        most,
+        f"Of those that use curvature the median method solves {np.median([solved[m] for m in curved]):.0%}; of those "
+        f"that use gradients alone {np.median([solved[m] for m in plain]):.0%}.",
+        _duel(rows, curved, plain),
+    ]
 
 
 def _costs(rows: Rows, axis: str) -> dict[str, list[float]]:
@@ -165,29 +172,26 @@ def _duel(rows: Rows, curved: Sequence[str], plain: Sequence[str]) -> str:
     )
 
 
-def _draw(profiles: dict[str, dict[str, list[float]]], order: Sequence[str], solved: dict[str, float]) -> Any:
-    figure = page.figure(13, 6)
-    shown = order[: len(page.COLOURS)]
-    for panel, (axis, word) in zip(
-        figure.subplots(1, 2, sharey=True),
-        (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds")),
-        strict=True,
-    ):
+def _draw(rows: Rows, profiles: dict[str, dict[str, list[float]]], order: Sequence[str]) -> Any:
+    """Draw the performance profiles by either cost (Dolan, More) and the data profile (More, Wild)."""
+    figure = page.figure(17, 6)
+    panels = figure.subplots(1, 3, sharey=True)
+    sizes = {row["problem"]: row["n"] for row in rows}
+    data = data_profile(_costs(rows, "gradient_equivalents"), [sizes[p] for p in sorted(sizes)], SIMPLICES)
+    drawn = (
+        (RATIOS, profiles["gradient_equivalents"], "within a multiple of the best's gradient equivalents", "multiple"),
+        (RATIOS, profiles["seconds"], "within a multiple of the best's seconds", "multiple"),
+        (SIMPLICES, data, "within a number of simplex gradients", "gradient equivalents / (n + 1)"),
+    )
+    for panel, (places, profile, title, label) in zip(panels, drawn, strict=True):
         for m in order:
-            panel.step(RATIOS, profiles[axis][m], where="post", color=page.FAINT, linewidth=0.7)
-        for m, colour, marker in zip(shown, page.COLOURS, "osv^DXP*<", strict=False):
-            panel.step(
-                RATIOS,
-                profiles[axis][m],
-                where="post",
-                color=colour,
-                marker=marker,
-                markersize=4,
-                label=m,
-                linewidth=1.6,
-            )
+            panel.step(places, profile[m], where="post", color=page.FAINT, linewidth=0.7)
+        for m, colour, marker in zip(order, page.COLOURS, "osv^DXP*<", strict=False):
+            panel.step(places, profile[m], where="post", color=colour, marker=marker, markersize=4, label=m, lw=1.6)
         panel.set_xscale("log")
-        page.dress(panel, f"Share of problems solved within a multiple of the best, by {word}")
-        panel.set_xlabel("multiple of the best method's cost")
-    panel.legend(frameon=False, fontsize=9)
+        page.dress(panel, f"Solved {title}")
+        panel.set_xlabel(label)
+    panels[0].set_ylabel("share of the problems")
+    lines = panels[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=len(lines[0]), frameon=False)
     return figure

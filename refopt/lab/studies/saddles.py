@@ -63,6 +63,8 @@ NOISY = {
     "strict, noise 0.1": "noisy:of=saddle,scale=0.1",
     "octopus, noise 0.01": "noisy:of=octopus,scale=0.01",
 }
+PAIRS = (("strict", "strict, noise 0.01"), ("strict", "strict, noise 0.1"), ("octopus", "octopus, noise 0.01"))
+"""Which case is which other one under noise."""
 
 
 def races(scale: Scale) -> list[Settings]:
@@ -108,14 +110,44 @@ def findings(rows: Rows) -> Findings:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     table, order = _table("tuned", tuned, cases)
     said = [_said(tuned, case, order) for case in cases]
+    return Findings(
+        _answer(tuned, default, cases, order),
+        said,
+        [table, _table("by default", default, cases)[0]],
+        lambda: _draw(tuned, cases, order),
+    )
+
+
+def _answer(tuned: Rows, default: Rows, cases: Sequence[str], order: Sequence[str]) -> list[str]:
+    """Return whom saddles catch, how soon either kind leaves them, and what noise does to that."""
     quiet = [case for case in cases if case in CASES]
-    for setting, these in (("Tuned", tuned), ("By default", default)):
-        everywhere = [m for m in order if all(_chance(these, m, case) == 1.0 for case in quiet)]
-        said.append(
-            f"{setting}, within the budget, in every run of every case without noise: "
-            f"{', '.join(everywhere) if everywhere else 'nobody'}."
-        )
-    return Findings(said, [table, _table("by default", default, cases)[0]], lambda: _draw(tuned, cases, order))
+    sooner = [case for case in cases if _first(tuned, case, order, True)[0] < _first(tuned, case, order, False)[0]]
+    everywhere = {
+        word: [m for m in order if all(_chance(rows, m, case) == 1.0 for case in quiet)]
+        for word, rows in (("tuned", tuned), ("untuned", default))
+    }
+    obstacle = "an obstacle to some methods, not to curvature" if 2 * len(sooner) > len(cases) else "an obstacle"
+    said = [
+        f"Saddles are {obstacle}: the first to leave uses curvature in {len(sooner)} of {len(cases)} cases.",
+        "In every run of every case without noise, within the budget, "
+        + "; ".join(f"{', '.join(found) or 'nobody'} left {word}" for word, found in everywhere.items())
+        + ".",
+    ]
+    for still, noisy in PAIRS:
+        if still in cases and noisy in cases:
+            helped = [m for m in order if _chance(tuned, m, noisy) > _chance(tuned, m, still)]
+            hindered = [m for m in order if _chance(tuned, m, noisy) < _chance(tuned, m, still)]
+            said.append(
+                f"{noisy[0].upper()}{noisy[1:]} beside {still}: noise lets {len(helped)} methods leave more often and "
+                f"{len(hindered)} less often."
+            )
+    return said
+
+
+def _first(rows: Rows, case: str, methods: Sequence[str], curved: bool) -> tuple[float, str]:
+    """Return the least median cost of leaving among one kind of methods, and whose it is."""
+    group = [m for m in methods if uses_curvature(m) is curved]
+    return min(((_time(rows, m, case), m) for m in group), default=(math.inf, "nobody"))
 
 
 def _table(setting: str, rows: Rows, cases: Sequence[str]) -> tuple[Table, list[str]]:
@@ -158,13 +190,12 @@ def _cell(rows: Rows, method: str, case: str) -> str:
 
 
 def _said(rows: Rows, case: str, methods: Sequence[str]) -> str:
-    took = [m for m in methods if _took(rows, m, case)]
     told = []
     for curved, kind in ((True, "use curvature"), (False, "use gradients alone")):
-        group = [m for m in took if uses_curvature(m) is curved]
+        group = [m for m in methods if uses_curvature(m) is curved and _took(rows, m, case)]
         left = [m for m in group if _chance(rows, m, case) > 0.5]
-        first = min(left, key=lambda m: _time(rows, m, case), default=None)
-        sooner = f", {first} first after {_time(rows, first, case):.3g} gradient equivalents" if first else ""
+        time, first = _first(rows, case, left, curved)
+        sooner = f", {first} first after {time:.3g} gradient equivalents" if left else ""
         told.append(f"of {len(group)} that {kind}, {len(left)} left{sooner}")
     return f"{case[0].upper()}{case[1:]}, tuned: {'; '.join(told)}."
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,14 +17,14 @@ from refopt.page import Rows as Table
 from refopt.race import sources
 from refopt.race.answer import uses_curvature
 from refopt.race.plan import Plan, Settings
-from refopt.race.results import Outcome, Raced
+from refopt.race.results import Raced
 from refopt.schedules import Schedule
 
 NAME = "training"
 TITLE = "Real training: digits, autoencoders, factorisation"
 QUESTION = (
     "On minibatches of real data, tuned by the same number of trials, who is lowest at equal cost, who at equal time, "
-    "and how wide is the basin of good learning rates?"
+    "and how much of what each knob may be is good?"
 )
 
 METHODS = (
@@ -47,8 +48,10 @@ METHODS = (
     "soap",
     "muon+adamw",
 )
+FIXED = ("shampoo.interval=20",)  # a root a step, its default, is what nobody who trains a network pays for
 PLACES = {"gradient_equivalents": "gradient equivalents", "seconds": "seconds", "k": "steps"}
-GOOD = 2.0  # a setting is good where its end is at most this times the best end that anybody's trial reached
+GOOD = 0.1  # a trial is good where it comes within this share of the descent to the lowest end of anybody's trial
+THIRDS = ("low third", "middle third", "high third")
 
 
 def races(scale: Scale) -> list[Settings]:
@@ -59,20 +62,23 @@ def races(scale: Scale) -> list[Settings]:
         else (
             (
                 "mlp_digits",
-                "mlp_mnist5k",
                 "autoencoder_digits",
-                "conv_digits",
                 "resnet_digits",
-                "char_lm:context=16",
                 "matrix_factorisation",
+                "conv_digits",
+                "mlp_mnist5k",
+                "char_lm:context=16,examples=256",
             ),
-            "40ge",
-            4,
-            8,
+            "20ge",
+            3,
+            5,
         )
     )
     return [
-        Settings(problems=(p,), methods=METHODS, budget=budget, batch_size=64, seeds=seeds, tune=tune) for p in chosen
+        Settings(
+            problems=(problem,), methods=METHODS, budget=budget, batch_size=64, seeds=seeds, tune=tune, fixed=FIXED
+        )
+        for problem in chosen
     ]
 
 
@@ -88,7 +94,7 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
             "method": label["method"],
             "setting": label["setting"],
             "seed": label["seed"],
-            "lr": _rate(outcome),
+            "knobs": json.dumps(outcome.run.hyper, sort_keys=True),
             "status": outcome.status,
             **{f"at equal {axis}": outcome.value_at(axis, place[axis]) for axis in place},
             **{f"place of {axis}": place[axis] for axis in place},
@@ -103,32 +109,120 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
     ]
 
 
-def _rate(outcome: Outcome) -> float:
-    """Return the first learning rate of a run, nan where the default was used or there is none."""
-    lr = sources.read_knobs(outcome.run.hyper).get("lr", math.nan)
-    return float(lr(0)) if isinstance(lr, Schedule) else float(lr)
-
-
 def findings(rows: Rows) -> Findings:
-    """Return the standings on each problem, at equal cost and time, with intervals, and the widths of the basins."""
+    """Return the standings on each problem, at equal cost and time, with intervals, and what each knob may be."""
     problems = list(dict.fromkeys(row["problem"] for row in rows))
-    tables, said = [], []
+    order = [m for m, _ in ranks(rows, "end", "tuned")]
+    thirds = _thirds(rows)
+    tables, said = [_sensitivity(thirds)], []
     for problem in problems:
         here = [row for row in rows if row["problem"] == problem]
         tables.append(_table(problem, here))
         said.append(_ahead(problem, here))
-    said.append(_duel(rows))
     said.append(
-        f"Width is the share of a method's tuning trials that end within {GOOD:g} times the lowest end of all trials "
-        "on the problem: how much of its search space is good. Tuning cost is the same number of trials for everybody, "
-        "and the seconds a run took are in the table."
+        f"Width is the share of a method's trials that come within {GOOD:.0%} of the descent from the start to the "
+        "lowest end of anybody's trial on the problem: how much of its search space is good. The first table has that "
+        "share by thirds of each knob's axis, over all problems, the other knobs wherever they were. Tuning cost is "
+        "the same number of trials for everybody, and the seconds a run took are in the tables."
     )
-    return Findings(said, tables, lambda: _draw(problems, rows))
+    return Findings(_answer(rows, thirds), said, tables, lambda: _draw(problems, rows, order, thirds))
+
+
+def _answer(rows: Rows, thirds: Thirds) -> list[str]:
+    best = {
+        asked: ", ".join(f"{m} ({rank:g})" for m, rank in ranks(rows, *asked)[:3])
+        for asked in (("end", "tuned"), ("at equal seconds", "tuned"), ("end", "default"))
+    }
+    swing = {knob: max(found) - min(found) for knob, found in _shares(thirds).items() if len(found) > 1}
+    most = sorted(swing, key=lambda knob: -swing[knob])[:3]
+    return [
+        _duel(rows),
+        f"The best median ranks at equal gradient equivalents have {best['end', 'tuned']}; at equal seconds "
+        f"{best['at equal seconds', 'tuned']}; untuned, at equal gradient equivalents, {best['end', 'default']}.",
+        *([f"What must be set with most care: {'; '.join(f'{knob} of {m}' for m, knob in most)}."] if most else []),
+    ]
+
+
+def ranks(rows: Rows, name: str, setting: str) -> list[tuple[str, float]]:
+    """Return the methods with the median of their ranks over the problems and seeds, the best first; 1 is the lowest.
+
+    `name` is the column compared, among the runs of one setting, problem and seed; where a method took no part, it has
+    no rank.
+    """
+    matches: dict[Any, dict[str, float]] = {}
+    for row in rows:
+        if row["setting"] == setting:
+            matches.setdefault((row["problem"], row["seed"]), {})[row["method"]] = _finite(row.get(name, math.inf))
+    found: dict[str, list[float]] = {}
+    for values in matches.values():
+        for m, value in values.items():
+            found.setdefault(m, []).append(1.0 + sum(other < value for other in values.values()))
+    return sorted(((m, median(places)) for m, places in found.items()), key=lambda item: (item[1], sum(found[item[0]])))
+
+
+def _finite(value: float) -> float:
+    """Return a value that compares: nan counts as inf."""
+    return math.inf if math.isnan(value) else value
+
+
+# ------------------------------------------------------------------------------------------- how wide what is good is
+
+Thirds: TypeAlias = Mapping[tuple[str, str], Sequence[Sequence[bool]]]
+"""For each method and knob, for each third of its axis, which trials there were good."""
+
+
+def _good(rows: Rows) -> dict[int, bool]:
+    """Say of each trial, by its place in the rows, whether it was good."""
+    trials = [i for i, row in enumerate(rows) if row["setting"] == "trial"]
+    lowest: dict[str, float] = {}
+    highest: dict[str, float] = {}
+    for i in trials:
+        row = rows[i]
+        lowest[row["problem"]] = min(lowest.get(row["problem"], math.inf), _finite(row["end"]))
+        highest[row["problem"]] = max(highest.get(row["problem"], -math.inf), row.get("start", -math.inf))
+    good = {}
+    for i in trials:
+        low, high = lowest[rows[i]["problem"]], highest[rows[i]["problem"]]
+        good[i] = _finite(rows[i]["end"]) <= low + GOOD * (high - low)
+    return good
+
+
+def _thirds(rows: Rows) -> Thirds:
+    found: dict[tuple[str, str], list[list[bool]]] = {}
+    for i, good in _good(rows).items():
+        row = rows[i]
+        for knob, value in json.loads(row["knobs"]).items():
+            axis = sources.find_method(row["method"]).SPEC.search.get(knob)
+            if axis is not None:  # else it is fixed
+                [read] = sources.read_knobs({knob: value}).values()
+                third = min(int(3 * axis.fraction(read(0) if isinstance(read, Schedule) else read)), 2)
+                found.setdefault((row["method"], knob), [[], [], []])[third].append(good)
+    return found
+
+
+def _shares(thirds: Thirds) -> dict[tuple[str, str], list[float]]:
+    """Return the shares of good trials in the thirds in which there were any."""
+    return {knob: [float(np.mean(part)) for part in parts if part] for knob, parts in thirds.items()}
+
+
+def _sensitivity(thirds: Thirds) -> Table:
+    def cell(part: Sequence[bool]) -> str:
+        return f"{np.mean(part):.0%} of {len(part)}" if part else "-"
+
+    return Table(
+        ("share of good trials: method", "knob", "axis", *THIRDS),
+        [
+            [m, knob, str(sources.find_method(m).SPEC.search[knob]), *map(cell, parts)]
+            for (m, knob), parts in thirds.items()
+        ],
+    )
+
+
+# -------------------------------------------------------------------------------------------------- problem by problem
 
 
 def _ends(rows: Rows, method: str, setting: str, name: str = "end") -> list[float]:
-    found = [row[name] for row in rows if row["method"] == method and row["setting"] == setting and name in row]
-    return [value if not math.isnan(value) else math.inf for value in found]
+    return [_finite(row[name]) for row in rows if row["method"] == method and row["setting"] == setting and name in row]
 
 
 def _methods(rows: Rows) -> list[str]:
@@ -138,11 +232,11 @@ def _methods(rows: Rows) -> list[str]:
 
 
 def _table(problem: str, rows: Rows) -> Table:
-    lowest = min((row["end"] for row in rows if row["setting"] == "trial"), default=math.nan)
+    good = _good(rows)
     lines = []
     for m in _methods(rows):
         found = bootstrap(_ends(rows, m, "tuned"))
-        trials = _ends(rows, m, "trial")
+        trials = [well for i, well in good.items() if rows[i]["method"] == m]
         lines.append(
             [
                 m,
@@ -151,7 +245,7 @@ def _table(problem: str, rows: Rows) -> Table:
                 f"{median(_ends(rows, m, 'tuned', 'at equal seconds')):.3g}",
                 f"{median(_ends(rows, m, 'tuned', 'at equal k')):.3g}",
                 f"{median(_ends(rows, m, 'default')):.3g}",
-                f"{np.mean([end <= GOOD * lowest for end in trials]):.0%}",
+                f"{np.mean(trials):.0%}" if trials else "-",
                 f"{median(_ends(rows, m, 'tuned', 'seconds')):.2g}",
                 f"{median(_ends(rows, m, 'tuned', 'test') or [math.nan]):.3g}",
             ]
@@ -188,42 +282,57 @@ def _duel(rows: Rows) -> str:
     """Compare the best of either kind, seed by seed and problem by problem, at equal cost and at equal time."""
     told = []
     for name, word in (("end", "gradient equivalents"), ("at equal seconds", "seconds")):
-        curved, plain = [], []
+        curved: list[float] = []
+        plain: list[float] = []
         for problem in dict.fromkeys(row["problem"] for row in rows):
             here = [row for row in rows if row["problem"] == problem]
-            kinds: dict[bool, list[str]] = {True: [], False: []}
-            for m in _methods(here):
-                kinds[uses_curvature(m)].append(m)
-            best = {
-                kind: min(group, key=lambda m: median(_ends(here, m, "tuned", name) or [math.inf]))
-                for kind, group in kinds.items()
-            }
-            curved += _ends(here, best[True], "tuned", name)
-            plain += _ends(here, best[False], "tuned", name)
+            for kind, ends in ((True, curved), (False, plain)):
+                group = [m for m in _methods(here) if uses_curvature(m) is kind]
+                best = min(group, key=lambda m: median(_ends(here, m, "tuned", name) or [math.inf]))
+                ends += _ends(here, best, "tuned", name)
         wins = sum(a < b for a, b in zip(curved, plain, strict=True))
         told.append(
-            f"at equal {word} the best that uses curvature is below the best that does not in {wins} of {len(plain)} "
-            f"pairs of runs (sign test p = {sign_test(curved, plain):.2g})"
+            f"{wins} of {len(plain)} pairs of runs at equal {word} (sign test p = {sign_test(curved, plain):.2g})"
         )
-    return f"Over all problems and seeds, {'; '.join(told)}."
+    kinds = [uses_curvature(m) for m in _methods(rows)]
+    return (
+        "On minibatches, tuned, the best that uses curvature ends below the best that uses gradients alone in "
+        f"{' and in '.join(told)}; {sum(kinds)} methods use it and {len(kinds) - sum(kinds)} do not."
+    )
 
 
-def _draw(problems: Sequence[str], rows: Rows) -> Any:
-    figure = page.figure(13, 0.32 * len({row["method"] for row in rows}) * len(problems) + 1.5)
-    for panels, problem in zip(figure.subplots(len(problems), 2, squeeze=False), problems, strict=True):
-        here = [row for row in rows if row["problem"] == problem]
-        order = _methods(here)[::-1]
-        for panel, (name, word) in zip(
-            panels, (("end", "equal gradient equivalents"), ("at equal seconds", "equal seconds")), strict=True
-        ):
-            for i, m in enumerate(order):
-                ends = [end for end in _ends(here, m, "tuned", name) if math.isfinite(end)]
-                colour = page.COLOURS[0] if uses_curvature(m) else page.COLOURS[1]
-                if ends:
-                    panel.plot(ends, [i] * len(ends), "o", color=colour, markersize=4, alpha=0.7)
-                    panel.plot([median(ends)], [i], "D" if uses_curvature(m) else "s", color=colour, markersize=7)
-            panel.set_yticks(range(len(order)), order, fontsize=8)
-            panel.set_xscale("log")
-            page.dress(panel, f"{problem}, {word}")
-            panel.set_xlabel("loss (diamonds: uses curvature; squares: gradients alone)")
+def _draw(problems: Sequence[str], rows: Rows, order: Sequence[str], thirds: Thirds) -> Any:
+    """Draw the medians at equal cost and at equal time, coloured by rank, and the map of what each knob may be."""
+    figure = page.figure(3 + 2.6 * len(problems) + 4, max(0.32 * len(order), 0.2 * len(thirds)) + 2.2)
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.3 * len(problems), 1.3 * len(problems), 3))
+    for panel, (name, word) in zip(
+        (left, middle), (("end", "gradient equivalents"), ("at equal seconds", "seconds")), strict=True
+    ):
+        values = np.array(
+            [
+                [
+                    median(_ends([row for row in rows if row["problem"] == p], m, "tuned", name) or [math.inf])
+                    for p in problems
+                ]
+                for m in order
+            ]
+        )
+        ranks = np.array([[1 + np.sum(column < value) for value in column] for column in values.T]).T
+        panel.imshow(ranks, aspect="auto", cmap="cividis_r")
+        for (i, j), value in np.ndenumerate(values):
+            dark = ranks[i, j] > 0.6 * len(order)
+            panel.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=7, color="white" if dark else page.INK)
+        marks = [f"{m} {'◆' if uses_curvature(m) else '□'}" for m in order]
+        panel.set_yticks(range(len(order)), marks, fontsize=8)
+        panel.set_xticks(range(len(problems)), problems, fontsize=8, rotation=30, ha="right")
+        page.dress(panel, f"Loss at equal {word} (colour: rank; ◆ uses curvature)")
+        panel.grid(visible=False)
+    shares = np.array([[np.mean(part) if part else math.nan for part in parts] for parts in thirds.values()])
+    if thirds:
+        picture = right.imshow(shares, aspect="auto", cmap="cividis_r", vmin=0, vmax=1)
+        figure.colorbar(picture, ax=right, label="share of good trials", shrink=0.6)
+    right.set_yticks(range(len(thirds)), [f"{m}: {knob}" for m, knob in thirds], fontsize=7)
+    right.set_xticks(range(3), THIRDS, fontsize=8, rotation=30, ha="right")
+    page.dress(right, "What each knob may be")
+    right.grid(visible=False)
     return figure
