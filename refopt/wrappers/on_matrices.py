@@ -2,8 +2,9 @@ r"""One method on the matrices of a layout, another on everything else: muon+ada
 
     on_matrices(muon, adamw)  =  groups(layout, {"matrices": (matrix, muon, ...), "rest": (else, adamw, ...)})
 
-a matrix being a part with two axes longer than 1, for the layout that `init` and `step` are given: by `minimize`, the problem's. The knobs are those of the first method
-under their own names, and those of the second after its name: lr and adamw_lr.
+a matrix being a part with two axes longer than 1, for the layout that `init` and `step` are given: by `minimize`, the
+problem's. The knobs are those of the first method under their own names, and those of the second after its name: lr and
+adamw_lr.
 Cost and memory: those of `groups`.
 """
 

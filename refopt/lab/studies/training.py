@@ -48,6 +48,17 @@ METHODS = (
     "soap",
     "muon+adamw",
 )
+REDUCED = {"mlp_digits": 64, "autoencoder_digits:hidden=[16,6]": 64, "resnet_digits:depth=6": 64}
+FULL = {
+    "mlp_digits": 64,
+    "autoencoder_digits": 64,
+    "resnet_digits": 64,
+    "matrix_factorisation": 64,
+    "conv_digits": 64,
+    "mlp_mnist5k": 64,
+    "char_lm:context=16,width=16,examples=256": 16,
+}
+"""The problems with their batch sizes; matrix factorisation has no examples, and so no noise."""
 FIXED = ("shampoo.interval=20",)  # a root a step, its default, is what nobody who trains a network pays for
 PLACES = {"gradient_equivalents": "gradient equivalents", "seconds": "seconds", "k": "steps"}
 GOOD = 0.1  # a trial is good where it comes within this share of the descent to the lowest end of anybody's trial
@@ -56,29 +67,10 @@ THIRDS = ("low third", "middle third", "high third")
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
-    chosen, budget, seeds, tune = (
-        (("mlp_digits", "autoencoder_digits:hidden=[16,6]", "resnet_digits:depth=6"), "9ge", 3, 4)
-        if scale == "reduced"
-        else (
-            (
-                "mlp_digits",
-                "autoencoder_digits",
-                "resnet_digits",
-                "matrix_factorisation",
-                "conv_digits",
-                "mlp_mnist5k",
-                "char_lm:context=16,examples=256",
-            ),
-            "20ge",
-            3,
-            5,
-        )
-    )
+    chosen, budget, tune = (REDUCED, "9ge", 4) if scale == "reduced" else (FULL, "20ge", 5)
     return [
-        Settings(
-            problems=(problem,), methods=METHODS, budget=budget, batch_size=64, seeds=seeds, tune=tune, fixed=FIXED
-        )
-        for problem in chosen
+        Settings(problems=(problem,), methods=METHODS, budget=budget, batch_size=batch, seeds=3, tune=tune, fixed=FIXED)
+        for problem, batch in chosen.items()
     ]
 
 
