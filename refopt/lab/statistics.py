@@ -94,18 +94,28 @@ def bootstrap(
     )
 
 
-def sign_test(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return the two-sided p-value of the claim that neither of two paired samples is smaller more often; ties drop.
+class Duel(NamedTuple):
+    """How many times the first of two was smaller, and how many times the second was."""
 
-    >>> sign_test([1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2])
+    wins: int
+    losses: int
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of the sign test: of the claim that neither is smaller more often."""
+        n, least = self.wins + self.losses, min(self.wins, self.losses)
+        return float(min(1.0, 2.0 * sum(math.comb(n, i) for i in range(least + 1)) / 2**n))
+
+
+def duel(first: Sequence[float], second: Sequence[float]) -> Duel:
+    """Return how two paired samples compare, pair by pair; ties count for neither.
+
+    >>> duel([1, 1, 1, 1, 1, 1], [2, 2, 2, 2, 2, 2]).p
     0.03125
     """
     require(len(first) == len(second), "first and second must be of equal length", (len(first), len(second)))
-    smaller = sum(a < b for a, b in zip(first, second, strict=True))
-    larger = sum(a > b for a, b in zip(first, second, strict=True))
-    n, least = smaller + larger, min(smaller, larger)
-    tail = sum(math.comb(n, i) for i in range(least + 1)) / 2**n
-    return float(min(1.0, 2.0 * tail))
+    pairs = list(zip(first, second, strict=True))
+    return Duel(sum(a < b for a, b in pairs), sum(a > b for a, b in pairs))
 
 
 def _matrix(costs: Mapping[str, Sequence[float]]) -> Float:

@@ -16,6 +16,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from refopt.lab.statistics import Duel
 from refopt.page import Rows as Table
 from refopt.race.plan import Plan, Settings
 from refopt.race.results import Raced
@@ -25,10 +26,14 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 class Findings(NamedTuple):
-    """What a study found: the answer to its question, in sentences of which the first says it in short; paragraphs of
-    detail, each with its numbers; tables; and a matplotlib figure, drawn on call.
+    """What a study found.
+
+    `duels` has, for each kind of place, how often the best method that uses curvature was ahead of the best that uses
+    gradients alone. `answer` is the answer to the study's question, in sentences; `paragraphs` are the details, each
+    with its numbers; the figure is matplotlib's, drawn on call.
     """
 
+    duels: Mapping[str, Duel]
     answer: Sequence[str]
     paragraphs: Sequence[str]
     tables: Sequence[Table]

@@ -13,6 +13,7 @@ from typing import Any
 
 from refopt import method as methods
 from refopt.lab import study as studies
+from refopt.lab.statistics import Duel
 from refopt.lab.study import Held, Rows
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -56,7 +57,9 @@ LIMITS = """\
 ## The limits of the evidence
 
 Two cores, networks of 1e3 to 1e5 parameters, minutes of training, and a search space a method that was written by
-people who know the methods. Seconds are those of the machine that ran it, which may have been busy: ranks by the clock
+people who know the methods. The sign tests above compare the best of many methods with the best of a few, picked by the
+numbers they are compared on, and cells of a grid are no independent samples: read them as a summary, not as proof.
+Seconds are those of the machine that ran it, which may have been busy: ranks by the clock
 move from run to run where they are close. The wall clock compares NumPy code on one thread a run: methods made of few
 large matrix products look better than on a GPU, where element-wise rules are free beside the gradient. The tuning
 budget is small and equal. Nothing is said here about generalisation beyond the test columns. Where workers are unequal,
@@ -70,7 +73,8 @@ def write(held: Mapping[str, Held], out: Path) -> str:
     rows = {name: study.rows for name, study in held.items()}
     every = "" if list(held) == studies.names() else f" {' '.join(held)}"
     parts = ["# The verdict", "", QUESTION.format(command=f"refopt lab{every} --out {out.as_posix()}")]
-    parts += ["## In short", "", *(f"- {study.findings.answer[0]}" for study in held.values()), ""]
+    duels = {place: found for study in held.values() for place, found in study.findings.duels.items()}
+    parts += ["## In short", "", conclusion(duels), "", *_markdown(_evidence(duels)), ""]
     parts += ["What to try, then:", "", *_markdown(recommendations(rows)), ""]
     for name, study in held.items():
         about, full = studies.get(name), " --full" if study.scale == "full" else ""
@@ -84,6 +88,32 @@ def write(held: Mapping[str, Held], out: Path) -> str:
     parts += ["## Bytes and operations", "", COSTS, *_markdown(step_costs()), ""]
     parts += ["## At scale", "", LITERATURE, LIMITS]
     return "\n".join(parts)
+
+
+CLEAR = 0.05  # a sign test below this decides
+
+
+def conclusion(duels: Mapping[str, Duel]) -> str:
+    """Return yes, no or undecided, place by place."""
+    places: dict[str, list[str]] = {"**Yes**": [], "**No**": [], "**Not decided**": []}
+    for place, found in duels.items():
+        places[_said(found)].append(place)
+    told = [f"{word}: {'; '.join(found)}." for word, found in places.items() if found]
+    return (
+        "Does the best method that uses curvature come out ahead of the best that uses gradients alone? "
+        f"{' '.join(told)}"
+    )
+
+
+def _said(found: Duel) -> str:
+    return "**Not decided**" if found.p >= CLEAR else "**Yes**" if found.wins > found.losses else "**No**"
+
+
+def _evidence(duels: Mapping[str, Duel]) -> Table:
+    return Table(
+        ("where", "curvature ahead", "gradients alone ahead", "sign test p", "curvature pays"),
+        [[place, f"{d.wins}", f"{d.losses}", f"{d.p:.2g}", _said(d).strip("*").lower()] for place, d in duels.items()],
+    )
 
 
 def recommendations(rows: Mapping[str, Rows]) -> Table:

@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refopt.lab.statistics import bootstrap, data_profile, performance_profile, sign_test
+from refopt.lab.statistics import bootstrap, data_profile, duel, performance_profile
 
 COST = st.one_of(st.floats(0.1, 1e6), st.just(math.inf))
 TABLE = st.integers(1, 6).flatmap(
@@ -44,14 +44,14 @@ def test_a_data_profile_counts_in_units_of_n_plus_one() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=30))
-def test_the_sign_test_is_the_binomial_test(pairs: list[tuple[int, int]]) -> None:
+def test_the_duel_is_the_binomial_test(pairs: list[tuple[int, int]]) -> None:
     first, second = zip(*pairs, strict=True)
     smaller, larger = sum(a < b for a, b in pairs), sum(a > b for a, b in pairs)
     if smaller + larger:
         known = scipy.stats.binomtest(smaller, smaller + larger).pvalue
-        assert sign_test(first, second) == pytest.approx(known)
+        assert duel(first, second).p == pytest.approx(known)
     else:
-        assert sign_test(first, second) == 1.0
+        assert duel(first, second).p == 1.0
 
 
 def test_a_bootstrap_interval_covers_about_as_often_as_it_says() -> None:
@@ -81,7 +81,7 @@ def test_a_bootstrap_with_infinite_costs_stays_one() -> None:
         (lambda: performance_profile({"a": [0.0]}, [1.0]), "positive"),
         (lambda: bootstrap([]), "sample"),
         (lambda: bootstrap([1.0, 2.0], level=1.0), "level"),
-        (lambda: sign_test([1.0], []), "equal length"),
+        (lambda: duel([1.0], []), "equal length"),
     ],
 )
 def test_misuse_is_named(call: object, word: str) -> None:

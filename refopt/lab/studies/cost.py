@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from refopt import page
+from refopt.lab.statistics import Duel, duel
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race import sources
@@ -36,21 +37,23 @@ WAYS = {
 }
 """The ways to know the curvature, and who takes them."""
 
-MATRIX = ("ogr_full", "bfgs", "newton", "saddle_free", "trust_region_exact")
-"""Those that hold an n x n matrix."""
-
-LARGEST_MATRIX = 300  # an eigendecomposition a step, as some take, is beyond patience above it
+LARGEST = {"ogr_full": 100, "newton": 300, "saddle_free": 300, "trust_region_exact": 300, "bfgs": 1000}
+"""The most parameters at which a method that holds an n x n matrix is run: beyond, a step takes too long."""
 TOLERANCE = 1e-6  # of the first height above the minimum
 WITHIN = 2.0  # a way pays where it takes at most this times the seconds of the fastest
 
-REDUCED = tuple((n, (10, 10_000), "300ge", 1, 4) for n in (10, 100, 100_000))
+EVERYONE = tuple(method for way in WAYS.values() for method in way)
+FEW = ("nesterov", "adam", "barzilai_borwein", "parabola", "ogr_subspace", "nonlinear_cg", "lbfgs", "esgd", "newton_cg")
+"""Somebody of each way, at the size where a step takes a tenth of a second."""
 CONDITIONS = (1, 100, 10_000, 1_000_000, 100_000_000)
+REDUCED = tuple((n, (10, 10_000), EVERYONE, "300ge", 1, 4) for n in (10, 100, 100_000))
 FULL = (
-    *((n, CONDITIONS, "1000ge", 2, 4) for n in (10, 100, 300, 1000, 10_000)),
-    (100_000, CONDITIONS, "1000ge", 1, 3),
-    (1_000_000, CONDITIONS[:3], "300ge", 1, 2),
+    *((n, CONDITIONS, EVERYONE, "1000ge", 2, 4) for n in (10, 100, 300, 1000)),
+    (10_000, CONDITIONS, EVERYONE, "1000ge", 1, 3),
+    (100_000, CONDITIONS, EVERYONE, "1000ge", 1, 2),
+    (1_000_000, CONDITIONS[:3], FEW, "250ge", 1, 2),
 )
-"""Sizes, with the condition numbers, the budget, the seeds and the trials at each: a step of the last takes 0.1 s."""
+"""Sizes, with the condition numbers, the methods, the budget, the seeds and the trials at each."""
 
 Cell: TypeAlias = tuple[int, float]
 """A size and a condition number."""
@@ -60,16 +63,15 @@ Best: TypeAlias = Mapping[Cell, Mapping[str, tuple[float, str]]]
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a size; the condition numbers are its problems."""
-    everyone = [method for way in WAYS.values() for method in way]
     return [
         Settings(
             problems=tuple(f"quadratic:n={n},condition={condition}" for condition in conditions),
-            methods=tuple(m for m in everyone if n <= LARGEST_MATRIX or m not in MATRIX),
+            methods=tuple(m for m in methods if n <= LARGEST.get(m, n)),
             budget=budget,
             seeds=seeds,
             tune=tune,
         )
-        for n, conditions, budget, seeds, tune in (REDUCED if scale == "reduced" else FULL)
+        for n, conditions, methods, budget, seeds, tune in (REDUCED if scale == "reduced" else FULL)
     ]
 
 
@@ -119,22 +121,37 @@ def findings(rows: Rows) -> Findings:
             for n, condition in cells
         ],
     )
-    return Findings(
-        _answer(cells, best), _memory(tuned), [_paying(cells, best["seconds"]), table], lambda: _draw(cells, best)
-    )
+    duels = {
+        f"exact gradients, by {word}": duel(*zip(*(_kinds(tuned, cell, axis) for cell in cells), strict=True))
+        for axis, word in (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))
+    }
+    tables = [_paying(cells, best["seconds"]), table]
+    return Findings(duels, _answer(cells, best, duels), _memory(tuned), tables, lambda: _draw(cells, best))
+
+
+def _kinds(rows: Rows, cell: Cell, axis: str) -> tuple[float, float]:
+    """Return the least cost in a cell of those that use curvature, and of those that do not."""
+    found = {True: math.inf, False: math.inf}
+    for methods in WAYS.values():
+        for method in methods:
+            cost = _cost(rows, method, cell, axis)
+            found[uses_curvature(method)] = min(found[uses_curvature(method)], cost)
+    return found[True], found[False]
+
+
+def _cost(rows: Rows, method: str, cell: Cell, axis: str) -> float:
+    """Return the median over the seeds; inf where the method took no part."""
+    here = [row[axis] for row in rows if row["method"] == method and (row["n"], row["condition"]) == cell]
+    return median(here) if here else math.inf
 
 
 def _best(rows: Rows, cell: Cell, axis: str) -> dict[str, tuple[float, str]]:
     """Return for each way its best method's cost on `axis`, by the median over the seeds, where it came down."""
     found = {}
     for way, methods in WAYS.items():
-        costs = []
-        for method in methods:
-            here = [row[axis] for row in rows if row["method"] == method and (row["n"], row["condition"]) == cell]
-            if here:
-                costs.append((median(here), method))
-        if costs and min(costs)[0] < math.inf:
-            found[way] = min(costs)
+        least = min((_cost(rows, method, cell, axis), method) for method in methods)
+        if least[0] < math.inf:
+            found[way] = least
     return found
 
 
@@ -149,20 +166,15 @@ def _first(ways: Mapping[str, tuple[float, str]]) -> str:
     return f"{method}, {seconds:.2g} s"
 
 
-def _answer(cells: Sequence[Cell], best: Mapping[str, Best]) -> list[str]:
-    first = {}
-    for axis in best:
-        reached = {cell: min(ways.values()) for cell, ways in best[axis].items() if ways}
-        first[axis] = (sum(uses_curvature(method) for _, method in reached.values()), len(reached))
-    (by_cost, solved), (by_time, _) = first["gradient_equivalents"], first["seconds"]
+def _answer(cells: Sequence[Cell], best: Mapping[str, Best], duels: Mapping[str, Duel]) -> list[str]:
     pays = {way: sum(_pays(best["seconds"][cell], way) for cell in cells) for way in WAYS}
     came = {way: sum(way in best["seconds"][cell] for cell in cells) for way in WAYS}
     order = sorted(WAYS, key=lambda way: (-pays[way], -came[way]))
-    verdict = "curvature pays" if 2 * min(by_cost, by_time) > solved else "curvature does not always pay"
+    solved = sum(bool(ways) for ways in best["seconds"].values())
+    first = ", ".join(f"on {found.wins} {word.partition(', ')[2]}" for word, found in duels.items())
     return [
-        f"Where nothing is noisy, {verdict}: of {len(cells)} pairs of a size and a condition number somebody came down "
-        f"on {solved}, and first was a method that uses curvature on {by_cost} by gradient equivalents, on {by_time} "
-        "by seconds.",
+        f"Of {len(cells)} pairs of a size and a condition number somebody came down on {solved}, and a method that "
+        f"uses curvature was first {first}.",
         f"By seconds, {'; '.join(f'{way} came down on {came[way]} and paid on {pays[way]}' for way in order)}. To pay "
         f"is to be within {WITHIN:g} times the fastest; the first table says up to which size each way does.",
     ]
@@ -194,9 +206,10 @@ def _memory(rows: Rows) -> list[str]:
         if row["n"] == largest and row.get("state_vectors", math.inf) < math.inf
     }
     told = ", ".join(f"{method} {vectors:.3g}" for method, vectors in sorted(held.items(), key=lambda item: item[1]))
+    limits = ", ".join(f"{method} {n:,}" for method, n in LARGEST.items())
     return [
-        f"Between steps, at n = {largest:,}, the state holds (vectors of length n): {told}; methods that hold an "
-        f"n x n matrix were not run above n = {LARGEST_MATRIX:,}."
+        f"Between steps, at n = {largest:,}, the state holds (vectors of length n): {told}. Those that hold an n x n "
+        f"matrix were run up to n = {limits}."
     ]
 
 

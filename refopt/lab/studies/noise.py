@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,7 @@ import problems
 from refopt import page
 from refopt.first_order import adam
 from refopt.gradient_regression import parabola
+from refopt.lab.statistics import Duel, duel
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.loop import iterate
 from refopt.page import Rows as Table
@@ -46,6 +47,18 @@ METHODS = (
     "subsampled_newton",
     "saddle_free_krylov",
 )
+
+
+NOISE = {
+    "additive": "additive noise",
+    "multiplicative": "multiplicative noise (gone at the minimum)",
+    "cauchy": "heavy-tailed noise",
+    "mask_out": "entries masked out (gone at the minimum)",
+    "minibatches": "minibatches of a convex problem",
+}
+
+Lowest: TypeAlias = tuple[tuple[float, str], tuple[float, str]]
+"""The lowest level and its method, of those that use curvature and of those that use gradients alone."""
 
 
 def races(scale: Scale) -> list[Settings]:
@@ -206,75 +219,49 @@ def findings(rows: Rows) -> Findings:
         ("sign right, by batch", *(str(b) for b in batches)),
         [[WAYS[way], *(f"{shares[way, b]:.0%}" for b in batches)] for way in WAYS],
     )
-    duels = {model: [_duel(levels, order, (model, strength)) for strength in cases[model]] for model in cases}
-    tables = [second, *(_table(levels, order, model, cases[model]) for model in cases)]
-    detail = [_ahead(model, cases[model], duels[model]) for model in cases]
-    return Findings(_answer(duels, shares, batches), detail, tables, lambda: _draw(levels, order, shares, batches))
-
-
-class Duel(NamedTuple):
-    """The lowest of those that use curvature and of those that do not, in one case: (level, method)."""
-
-    curved: tuple[float, str]
-    plain: tuple[float, str]
-
-    @property
-    def curvature_ahead(self) -> bool:
-        """Whether the lowest of all uses curvature."""
-        return self.curved < self.plain
-
-
-def _duel(levels: Rows, order: Sequence[str], case: tuple[str, float]) -> Duel:
-    lowest = {
-        kind: min(
-            ((_level(levels, m, case), m) for m in order if uses_curvature(m) is kind), default=(math.inf, "nobody")
-        )
-        for kind in (True, False)
+    lowest = {model: [_lowest(levels, order, (model, strength)) for strength in cases[model]] for model in cases}
+    duels = {
+        NOISE[model]: duel([curved for (curved, _), _ in found], [plain for _, (plain, _) in found])
+        for model, found in lowest.items()
     }
-    return Duel(lowest[True], lowest[False])
+    return Findings(
+        duels,
+        _answer(duels, shares, batches),
+        [_ahead(model, cases[model], lowest[model]) for model in cases],
+        [second, *(_table(levels, order, model, cases[model]) for model in cases)],
+        lambda: _draw(levels, order, shares, batches),
+    )
 
 
-def _answer(
-    duels: Mapping[str, Sequence[Duel]], shares: Mapping[tuple[str, int], float], batches: Sequence[int]
-) -> list[str]:
+def _lowest(levels: Rows, order: Sequence[str], case: tuple[str, float]) -> Lowest:
+    """Return the lowest level of those that use curvature and of those that do not, each with its method."""
+    curved, plain = (
+        min(((_level(levels, m, case), m) for m in order if uses_curvature(m) is kind), default=(math.inf, "nobody"))
+        for kind in (True, False)
+    )
+    return curved, plain
+
+
+def _answer(duels: Mapping[str, Duel], shares: Mapping[tuple[str, int], float], batches: Sequence[int]) -> list[str]:
     """Return in which noise curvature is ahead, and from which batch on an estimate of it can be trusted."""
-    wins = {model: sum(duel.curvature_ahead for duel in found) for model, found in duels.items()}
-    cases = sum(map(len, duels.values()))
-    enough = {}
-    for way in WAYS:
+    trusted = []
+    for way, words in WAYS.items():
         good = [b for b in batches if all(shares[way, at] >= 0.9 for at in batches if at >= b)]
-        enough[way] = f"from batches of {good[0]} on" if good else "at none of the batches tried"
-    said = []
-    if duels:
-        said = [
-            f"Noise {'takes' if 2 * sum(wins.values()) < cases else 'leaves'} curvature its lead"
-            f"{', but not everywhere' if 0 < sum(wins.values()) < cases else ''}: a method that uses it came lowest in "
-            f"{sum(wins.values())} of {cases} cases, "
-            f"{', '.join(f'{wins[model]} of {len(found)} with {NOISE[model]}' for model, found in duels.items())}."
-        ]
+        trusted.append(f"{f'from batches of {good[0]} on' if good else 'at no batch that was tried'} by {words}")
+    ahead = [f"{found.wins} of {sum(found)} strengths of {noise}" for noise, found in duels.items()]
     return [
-        *said,
-        "On a digits network in training the sign of the curvature is right nine times of ten "
-        f"{'; '.join(f'{enough[way]} by {words}' for way, words in WAYS.items())}.",
+        *([f"The lowest level was reached by a method that uses curvature at {', '.join(ahead)}."] if ahead else []),
+        f"On a digits network in training the sign of the curvature is right nine times of ten {'; '.join(trusted)}.",
     ]
 
 
-NOISE = {
-    "additive": "additive noise",
-    "multiplicative": "multiplicative noise, which vanishes at the minimum",
-    "cauchy": "heavy-tailed noise (Cauchy's)",
-    "mask_out": "entries masked out, which vanishes at the minimum too",
-    "minibatches": "minibatches of real data",
-}
-
-
-def _ahead(model: str, strengths: Sequence[float], duels: Sequence[Duel]) -> str:
+def _ahead(model: str, strengths: Sequence[float], lowest: Sequence[Lowest]) -> str:
     """Say who came lowest at each strength of one model."""
     told = []
-    for strength, duel in zip(strengths, duels, strict=True):
-        (level, first), (rival_level, rival) = sorted(duel)
+    for strength, both in zip(strengths, lowest, strict=True):
+        (level, first), (rival_level, rival) = sorted(both)
         told.append(f"{_strength_said(model, strength)}: {first} {level:.2g} before {rival} {rival_level:.2g}")
-    return f"The lowest of either kind with {NOISE[model]}, as shares of the start. {'; '.join(told)}."
+    return f"With {NOISE[model]}, the lowest of either kind, as shares of the start: {'; '.join(told)}."
 
 
 def _table(levels: Rows, order: Sequence[str], model: str, strengths: Sequence[float]) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 
 from refopt import method as methods
 from refopt import page
-from refopt.lab.statistics import data_profile, performance_profile, sign_test
+from refopt.lab.statistics import Duel, data_profile, duel, performance_profile
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -126,21 +126,23 @@ def findings(rows: Rows) -> Findings:
         "needs counts as not solved. A learning rate of 1e-3 does not come far in so few steps, whatever it reaches "
         "when tuned: what is asked here is who needs no tuning.",
     ]
-    return Findings(_answer(rows, solved), said, [table], lambda: _draw(rows, profiles, order))
+    duels = {
+        f"untuned, full batch, by {word}": _duel(rows, axis)
+        for axis, word in (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))
+    }
+    return Findings(duels, _answer(solved), said, [table], lambda: _draw(rows, profiles, order))
 
 
-def _answer(rows: Rows, solved: Mapping[str, float]) -> list[str]:
-    curved = [m for m in solved if uses_curvature(m)]
-    plain = [m for m in solved if not uses_curvature(m)]
-    most = f"Untuned, {', '.join(f'{m} ({solved[m]:.0%})' for m in list(solved)[:5])} solve most problems."
-    if not (curved and plain):
-        return [most]
-    return [
-        most,
-        f"Of those that use curvature the median method solves {np.median([solved[m] for m in curved]):.0%}; of those "
-        f"that use gradients alone {np.median([solved[m] for m in plain]):.0%}.",
-        _duel(rows, curved, plain),
+def _answer(solved: Mapping[str, float]) -> list[str]:
+    most = ", ".join(f"{m} ({share:.0%})" for m, share in list(solved.items())[:5])
+    kinds = {
+        word: [share for m, share in solved.items() if uses_curvature(m) is kind]
+        for kind, word in ((True, "use curvature"), (False, "use gradients alone"))
+    }
+    halves = [
+        f"of those that {word} the median method {np.median(found):.0%}" for word, found in kinds.items() if found
     ]
+    return [f"Most problems are solved untuned by {most}; {', '.join(halves)}."]
 
 
 def _costs(rows: Rows, axis: str) -> dict[str, list[float]]:
@@ -158,18 +160,15 @@ def _lost(rows: Rows) -> dict[str, int]:
     return lost
 
 
-def _duel(rows: Rows, curved: Sequence[str], plain: Sequence[str]) -> str:
-    """Compare, problem by problem, the best of either kind by the seconds that it took."""
-    costs = _costs(rows, "seconds")
-    first, second = (
-        [min(costs[m][p] for m in group) for p in range(len(next(iter(costs.values()))))] for group in (curved, plain)
+def _duel(rows: Rows, axis: str) -> Duel:
+    """Compare, problem by problem, the best of either kind."""
+    costs = _costs(rows, axis)
+    problems = range(len(next(iter(costs.values()))))
+    curved, plain = (
+        [min((costs[m][p] for m in costs if uses_curvature(m) is kind), default=math.inf) for p in problems]
+        for kind in (True, False)
     )
-    wins = sum(a < b for a, b in zip(first, second, strict=True))
-    losses = sum(a > b for a, b in zip(first, second, strict=True))
-    return (
-        f"Problem by problem, the fastest that uses curvature beats the fastest that does not on {wins}, and is beaten "
-        f"on {losses} (two-sided sign test p = {sign_test(first, second):.2g})."
-    )
+    return duel(curved, plain)
 
 
 def _draw(rows: Rows, profiles: dict[str, dict[str, list[float]]], order: Sequence[str]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from refopt import page
+from refopt.lab.statistics import duel
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -47,12 +48,13 @@ METHODS = (
     "negative_curvature_descent",
 )
 
+RIDGE = "strict, exactly on the ridge"
 CASES = {
     "strict": "saddle:steepness=0.1,distance=0.001",
     "strict, shallow": "saddle:steepness=0.01,distance=0.001",
     "strict, index 5": "saddle:index=5,steepness=0.1,distance=0.001",
     "strict, very near": "saddle:steepness=0.1,distance=1e-8",
-    "strict, exactly on the ridge": "saddle:steepness=0.1,distance=0.0",
+    RIDGE: "saddle:steepness=0.1,distance=0.0",
     "degenerate": "degenerate_saddle",
     "monkey": "monkey_saddle",
     "staircase of factorisation": "matrix_factorisation",
@@ -110,7 +112,16 @@ def findings(rows: Rows) -> Findings:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     table, order = _table("tuned", tuned, cases)
     said = [_said(tuned, case, order) for case in cases]
+    first = {case: [_first(tuned, case, order, kind)[0] for kind in (True, False)] for case in cases}
+    duels = {
+        f"leaving saddles, {word}": duel(
+            *zip(*(first[case] for case in cases if (case in NOISY) is noisy), strict=True)
+        )
+        for word, noisy in (("exact gradients", False), ("with noise", True))
+        if any((case in NOISY) is noisy for case in cases)
+    }
     return Findings(
+        duels,
         _answer(tuned, default, cases, order),
         said,
         [table, _table("by default", default, cases)[0]],
@@ -121,14 +132,14 @@ def findings(rows: Rows) -> Findings:
 def _answer(tuned: Rows, default: Rows, cases: Sequence[str], order: Sequence[str]) -> list[str]:
     """Return whom saddles catch, how soon either kind leaves them, and what noise does to that."""
     quiet = [case for case in cases if case in CASES]
-    sooner = [case for case in cases if _first(tuned, case, order, True)[0] < _first(tuned, case, order, False)[0]]
     everywhere = {
         word: [m for m in order if all(_chance(rows, m, case) == 1.0 for case in quiet)]
         for word, rows in (("tuned", tuned), ("untuned", default))
     }
-    obstacle = "an obstacle to some methods, not to curvature" if 2 * len(sooner) > len(cases) else "an obstacle"
+    caught = [m for m in order if _took(tuned, m, "strict") and _chance(tuned, m, "strict") <= 0.5]
     said = [
-        f"Saddles are {obstacle}: the first to leave uses curvature in {len(sooner)} of {len(cases)} cases.",
+        f"From a start beside a strict saddle {', '.join(caught) or 'nobody'} did not get away; from one exactly on "
+        f"the ridge {', '.join(m for m in order if _chance(tuned, m, RIDGE) > 0.5) or 'nobody'} did.",
         "In every run of every case without noise, within the budget, "
         + "; ".join(f"{', '.join(found) or 'nobody'} left {word}" for word, found in everywhere.items())
         + ".",

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from refopt import page
-from refopt.lab.statistics import bootstrap, sign_test
+from refopt.lab.statistics import Duel, bootstrap, duel
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race import sources
@@ -48,29 +48,40 @@ METHODS = (
     "soap",
     "muon+adamw",
 )
-REDUCED = {"mlp_digits": 64, "autoencoder_digits:hidden=[16,6]": 64, "resnet_digits:depth=6": 64}
-FULL = {
-    "mlp_digits": 64,
-    "autoencoder_digits": 64,
-    "resnet_digits": 64,
-    "matrix_factorisation": 64,
-    "conv_digits": 64,
-    "mlp_mnist5k": 64,
-    "char_lm:context=16,width=16,examples=256": 16,
+REDUCED = {
+    "mlp_digits": (64, "9ge"),
+    "autoencoder_digits:hidden=[16,6]": (64, "9ge"),
+    "resnet_digits:depth=6": (64, "9ge"),
 }
-"""The problems with their batch sizes; matrix factorisation has no examples, and so no noise."""
+FULL = {
+    "mlp_digits": (64, "20ge"),
+    "autoencoder_digits": (64, "20ge"),
+    "resnet_digits": (64, "20ge"),
+    "matrix_factorisation": (64, "20ge"),
+    "conv_digits": (64, "12ge"),
+    "mlp_mnist5k": (64, "12ge"),
+    "char_lm:context=16,width=16,examples=256": (16, "12ge"),
+}
+"""The problems with their batch sizes and budgets; matrix factorisation has no examples, and so no noise."""
 FIXED = ("shampoo.interval=20",)  # a root a step, its default, is what nobody who trains a network pays for
 PLACES = {"gradient_equivalents": "gradient equivalents", "seconds": "seconds", "k": "steps"}
 GOOD = 0.1  # a trial is good where it comes within this share of the descent to the lowest end of anybody's trial
+ASKED = {
+    "tuned, at equal gradient equivalents": ("end", "tuned"),
+    "tuned, at equal seconds": ("at equal seconds", "tuned"),
+    "tuned, at equal steps": ("at equal k", "tuned"),
+    "untuned, at equal gradient equivalents": ("end", "default"),
+}
+"""What is compared: the column, and the setting."""
 THIRDS = ("low third", "middle third", "high third")
 
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
-    chosen, budget, tune = (REDUCED, "9ge", 4) if scale == "reduced" else (FULL, "20ge", 5)
+    chosen, tune = (REDUCED, 4) if scale == "reduced" else (FULL, 5)
     return [
         Settings(problems=(problem,), methods=METHODS, budget=budget, batch_size=batch, seeds=3, tune=tune, fixed=FIXED)
-        for problem, batch in chosen.items()
+        for problem, (batch, budget) in chosen.items()
     ]
 
 
@@ -117,20 +128,20 @@ def findings(rows: Rows) -> Findings:
         "share by thirds of each knob's axis, over all problems, the other knobs wherever they were. Tuning cost is "
         "the same number of trials for everybody, and the seconds a run took are in the tables."
     )
-    return Findings(_answer(rows, thirds), said, tables, lambda: _draw(problems, rows, order, thirds))
+    duels = {f"networks on minibatches, {word}": _duel(rows, *asked) for word, asked in ASKED.items()}
+    return Findings(duels, _answer(rows, thirds), said, tables, lambda: _draw(problems, rows, order, thirds))
 
 
 def _answer(rows: Rows, thirds: Thirds) -> list[str]:
-    best = {
-        asked: ", ".join(f"{m} ({rank:g})" for m, rank in ranks(rows, *asked)[:3])
-        for asked in (("end", "tuned"), ("at equal seconds", "tuned"), ("end", "default"))
-    }
+    best = [
+        f"{word} {', '.join(f'{m} ({rank:g})' for m, rank in ranks(rows, *asked)[:3])}" for word, asked in ASKED.items()
+    ]
     swing = {knob: max(found) - min(found) for knob, found in _shares(thirds).items() if len(found) > 1}
     most = sorted(swing, key=lambda knob: -swing[knob])[:3]
+    kinds = [uses_curvature(m) for m in _methods(rows)]
     return [
-        _duel(rows),
-        f"The best median ranks at equal gradient equivalents have {best['end', 'tuned']}; at equal seconds "
-        f"{best['at equal seconds', 'tuned']}; untuned, at equal gradient equivalents, {best['end', 'default']}.",
+        f"{sum(kinds)} methods that use curvature and {len(kinds) - sum(kinds)} that use gradients alone. The best "
+        f"median ranks over problems and seeds have {'; '.join(best)}.",
         *([f"What must be set with most care: {'; '.join(f'{knob} of {m}' for m, knob in most)}."] if most else []),
     ]
 
@@ -270,27 +281,16 @@ def _listed(order: Sequence[str], rows: Rows, name: str) -> str:
     return ", ".join(f"{m} ({median(_ends(rows, m, 'tuned', name)):.3g})" for m in order)
 
 
-def _duel(rows: Rows) -> str:
-    """Compare the best of either kind, seed by seed and problem by problem, at equal cost and at equal time."""
-    told = []
-    for name, word in (("end", "gradient equivalents"), ("at equal seconds", "seconds")):
-        curved: list[float] = []
-        plain: list[float] = []
-        for problem in dict.fromkeys(row["problem"] for row in rows):
-            here = [row for row in rows if row["problem"] == problem]
-            for kind, ends in ((True, curved), (False, plain)):
-                group = [m for m in _methods(here) if uses_curvature(m) is kind]
-                best = min(group, key=lambda m: median(_ends(here, m, "tuned", name) or [math.inf]))
-                ends += _ends(here, best, "tuned", name)
-        wins = sum(a < b for a, b in zip(curved, plain, strict=True))
-        told.append(
-            f"{wins} of {len(plain)} pairs of runs at equal {word} (sign test p = {sign_test(curved, plain):.2g})"
-        )
-    kinds = [uses_curvature(m) for m in _methods(rows)]
-    return (
-        "On minibatches, tuned, the best that uses curvature ends below the best that uses gradients alone in "
-        f"{' and in '.join(told)}; {sum(kinds)} methods use it and {len(kinds) - sum(kinds)} do not."
-    )
+def _duel(rows: Rows, name: str, setting: str) -> Duel:
+    """Compare the best of either kind on each problem, seed by seed."""
+    ends: dict[bool, list[float]] = {True: [], False: []}
+    for problem in dict.fromkeys(row["problem"] for row in rows):
+        here = [row for row in rows if row["problem"] == problem]
+        for kind, found in ends.items():
+            group = [m for m in _methods(here) if uses_curvature(m) is kind]
+            best = min(group, key=lambda m: median(_ends(here, m, setting, name) or [math.inf]), default="")
+            found += _ends(here, best, setting, name)
+    return duel(ends[True], ends[False])
 
 
 def _draw(problems: Sequence[str], rows: Rows, order: Sequence[str], thirds: Thirds) -> Any:
