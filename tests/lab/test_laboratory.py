@@ -13,6 +13,7 @@ import pytest
 
 from refopt.cli import main
 from refopt.lab import laboratory, study, verdict
+from refopt.lab.statistics import Duel
 from refopt.lab.studies import cost, noise, robustness, saddles, training
 from refopt.race.engine import perform
 from refopt.race.plan import Budget, Run, Settings, make_plan
@@ -122,7 +123,8 @@ def test_it_writes_numbers_pages_and_the_verdict(held: tuple[Path, dict[str, Any
         assert (out / f"{name}.csv.gz").exists()
         assert (out / f"{name}.png").stat().st_size > 1000
         assert (out / f"{name}.html").exists()
-        assert findings.paragraphs
+        assert findings.answer
+        assert findings.duels
         for table in findings.tables:
             assert all(len(row) == len(table.columns) for row in table.rows)
     told = (out / "verdict.md").read_text()
@@ -228,10 +230,29 @@ def test_the_cheapest_way_is_named() -> None:
         for method, spent in (("sgd", 50.0), ("lbfgs", 20.0), ("newton", math.inf))
     ]
     found = cost.findings(rows)
-    row = dict(zip(found.tables[0].columns, found.tables[0].rows[0], strict=True))
+    row = dict(zip(found.tables[1].columns, found.tables[1].rows[0], strict=True))
     assert row["secant pairs"] == "20 (lbfgs)"
     assert row["forming and factorising"] == "not within the budget"
     assert row["first by seconds"] == "lbfgs, 0.2 s"
+    assert found.duels["exact gradients, by seconds"] == (1, 0)
+
+
+def test_a_way_pays_at_the_sizes_where_it_is_near_the_fastest() -> None:
+    rows = [
+        {"n": n, "condition": 10, "method": method, "setting": "tuned", "seed": 0, "state_vectors": 1.0}
+        | {"gradient_equivalents": seconds, "seconds": seconds}
+        for n, times in (
+            (10, (3.0, 2.0, 1.0)),
+            (30, (3.0, 2.0, 1.0)),
+            (100, (3.0, 2.0, 1.0)),
+            (300, (1.0, 3.0, math.inf)),
+        )
+        for method, seconds in zip(("sgd", "lbfgs", "newton"), times, strict=True)
+    ]
+    pays = {row[0]: row[1] for row in cost.findings(rows).tables[0].rows}
+    assert pays["forming and factorising"] == pays["secant pairs"] == "10 to 100"
+    assert pays["gradients alone"] == "300"
+    assert pays["sampling the diagonal"] == "-"
 
 
 def test_right_signs_are_counted() -> None:
@@ -241,9 +262,26 @@ def test_right_signs_are_counted() -> None:
         for said in ((1.0, 1.0) if way != "regression" else (-1.0, 1.0))
     ]
     found = noise.findings(signs)
-    table = {row[0]: row[1] for row in found.tables[1].rows}
+    table = {row[0]: row[1] for row in found.tables[0].rows}
     assert table[noise.WAYS["regression"]] == "50%"
     assert table[noise.WAYS["Hessian product"]] == "100%"
+    assert "at no batch that was tried by the parabola" in found.answer[-1]
+
+
+def test_each_noise_has_a_table_and_a_duel() -> None:
+    levels = [
+        {"kind": "level", "model": model, "strength": strength, "method": m, "setting": "tuned", "halfway": 7.0}
+        | {"level": level if model == "additive" else 1 - level}
+        for model in ("additive", "minibatches")
+        for strength in (0.25, 1.0)
+        for m, level in (("sgd", 0.1), ("parabola", 0.3))
+    ]
+    signs = [{"kind": "sign", "batch": 4, "way": way, "said": 1.0, "true": 1.0} for way in noise.WAYS]
+    found = noise.findings([*levels, *signs])
+    assert found.duels == {noise.NOISE["additive"]: (0, 2), noise.NOISE["minibatches"]: (2, 0)}
+    additive, minibatches = found.tables[1:]
+    assert additive.rows[0] == ["sgd", "0.1 (7)", "0.1 (7)"]
+    assert minibatches.columns[1:] == ("batch 4", "batch 1")
 
 
 def test_caught_and_left_are_told_apart() -> None:
@@ -260,7 +298,9 @@ def test_caught_and_left_are_told_apart() -> None:
         "sgd": "30 (50%)",
         "newton": "not left",
     }
-    assert found.paragraphs[-1].endswith("without noise: newton_cg.")
+    assert "within the budget, newton_cg left tuned; newton_cg left untuned" in found.answer[1]
+    assert "strict saddle sgd, newton did not get away" in found.answer[0]  # sgd left in half of its runs
+    assert found.duels == {"leaving saddles, exact gradients": (len(saddles.CASES), 0)}
 
 
 def test_ranks_decide_what_is_recommended() -> None:
@@ -298,14 +338,26 @@ def test_the_profile_of_one_problem_is_its_race() -> None:
     assert json.dumps(laboratory.as_json({"robustness": found}))
 
 
-def test_training_reads_the_widths() -> None:
+def test_training_reads_what_each_knob_may_be() -> None:
     rows = [
         {"problem": "p", "method": m, "setting": setting, "seed": s, "end": end * (1 + s), "at equal k": end}
-        | {"at equal seconds": end, "seconds": 1.0, "test": 0.1}
-        for m, end in (("adam", 0.5), ("kfac", 0.1))
-        for setting in ("tuned", "default", "trial")
+        | {"at equal seconds": end, "seconds": 1.0, "test": 0.1, "start": 2.0, "knobs": knobs}
+        for m, end, lr in (("adam", 0.5, 0.9), ("ekfac", 0.1, 0.002))
+        for setting, knobs in (("tuned", "{}"), ("default", "{}"), ("trial", json.dumps({"lr": lr, "own": 1})))
         for s in (0, 1)
     ]
     found = training.findings(rows)
-    width = found.tables[0].columns.index("width")
-    assert {row[0]: row[width] for row in found.tables[0].rows} == {"kfac": "100%", "adam": "0%"}
+    sensitivity, table = found.tables
+    assert [row[:2] + row[3:] for row in sensitivity.rows] == [
+        ["adam", "lr", "-", "-", "0% of 2"],
+        ["ekfac", "lr", "100% of 2", "-", "-"],
+    ]
+    width = table.columns.index("width")
+    assert {row[0]: row[width] for row in table.rows} == {"ekfac": "100%", "adam": "0%"}
+    assert set(found.duels.values()) == {(2, 0)}
+    assert training.ranks(rows, "end", "tuned") == [("ekfac", 1.0), ("adam", 2.0)]
+
+
+def test_the_conclusion_is_yes_no_or_undecided() -> None:
+    told = verdict.conclusion({"there": Duel(9, 0), "here": Duel(1, 8), "elsewhere": Duel(3, 2)})
+    assert told.endswith("**Yes**: there. **No**: here. **Not decided**: elsewhere.")
