@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,25 +53,54 @@ def dress(axes: Any, title: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def write(out: Path, name: str, title: str, sentences: Sequence[str], tables: Sequence[Rows], drawn: Any) -> None:
-    """Write NAME.html and NAME.png into the folder `out`, which is made."""
+def heat(axes: Any, shades: Any, words: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str]) -> Any:
+    """Draw a table of words on a ground of shades, nan for none; return the picture, for a colour bar."""
+    picture = axes.imshow(shades, aspect="auto", cmap="cividis_r")
+    colours = picture.cmap(picture.norm(shades))
+    for i, line in enumerate(words):
+        for j, word in enumerate(line):
+            red, green, blue, opaque = colours[i, j]
+            light = opaque == 0.0 or 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5
+            axes.text(j, i, word, ha="center", va="center", fontsize=7, color=INK if light else "white")
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right")
+    axes.spines[["top", "right"]].set_visible(False)
+    return picture
+
+
+def write(
+    out: Path,
+    name: str,
+    title: str,
+    sentences: Sequence[str],
+    tables: Sequence[Rows],
+    figures: Mapping[str, Any],
+) -> None:
+    """Write NAME.html, the figure "" as NAME.png and others as NAME-WORD.png, into the folder `out`, which is made."""
     out.mkdir(parents=True, exist_ok=True)
-    png, svg = io.BytesIO(), io.StringIO()
-    drawn.savefig(png, format="png")
-    drawn.savefig(svg, format="svg", metadata={"Date": None})
-    picture = svg.getvalue()
+    pictures = []
+    for word, drawn in figures.items():
+        png, svg = io.BytesIO(), io.StringIO()
+        drawn.savefig(png, format="png")
+        drawn.savefig(svg, format="svg", metadata={"Date": None})
+        pictures.append(svg.getvalue())
+        write_atomically(out / f"{file_of(name, word)}.png", png.getvalue())
     parts = [
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p>{html.escape(sentence)}</p>" for sentence in sentences),
-        f'<div class="card">{picture[picture.index("<svg") :]}</div>',
+        *(f'<div class="card">{picture[picture.index("<svg") :]}</div>' for picture in pictures),
         *(f'<div class="card">{_table(table)}</div>' for table in tables),
         "</main>\n</body>\n</html>\n",
     ]
     write_atomically(out / f"{name}.html", "\n".join(parts).encode())
-    write_atomically(out / f"{name}.png", png.getvalue())
+
+
+def file_of(name: str, word: str) -> str:
+    """Return the name of the file of a figure, without its ending."""
+    return f"{name}-{word}" if word else name
 
 
 def _table(table: Rows) -> str:

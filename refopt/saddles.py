@@ -328,5 +328,5 @@ def write(found: Race, problem: Problem, out: Path) -> None:
     """Write saddles.json, saddles.png and saddles.html into the folder `out`."""
     table, title = page.Rows(COLUMNS, rows(found)), f"Who leaves the saddle? {problem.title}"
     absent = [page.Rows(("absent", "why"), found.absent)] if found.absent else []
-    page.write(out, "saddles", title, sentences(found, problem), [table, *absent], draw(found, problem))
+    page.write(out, "saddles", title, sentences(found, problem), [table, *absent], {"": draw(found, problem)})
     checkpoint.write_atomically(out / "saddles.json", json.dumps(finite(as_json(found)), indent=1).encode())

@@ -298,5 +298,5 @@ def _draw_density(axes: Any, found: SpectralDensity) -> None:
 def write(found: Spectrum, out: Path, title: str) -> None:
     """Write spectrum.json, spectrum.png and spectrum.html into the folder `out`."""
     drawn = draw(found, title)
-    page.write(out, "spectrum", title, [], [page.Rows(("", ""), facts(found))], drawn)
+    page.write(out, "spectrum", title, [], [page.Rows(("", ""), facts(found))], {"": drawn})
     checkpoint.write_atomically(out / "spectrum.json", json.dumps(finite(as_json(found)), indent=1).encode())

@@ -3,7 +3,7 @@
 OUT/work/STUDY/N/        the journal of each race, from which an interrupted study goes on
 OUT/STUDY.json           the scale of a study, the versions, the machine and the date
 OUT/STUDY.csv.gz         the numbers kept of a study: all that findings are made of
-OUT/STUDY.html, .png     the findings
+OUT/STUDY.html, *.png    the findings
 OUT/verdict.md           what follows from all the studies in the folder
 """
 
@@ -43,7 +43,8 @@ def run(names: Sequence[str], scale: Scale, out: Path, engine: Engine, watch: Wa
     for name in names:
         study, findings = studies.get(name), held[name].findings
         said = [study.QUESTION, " ".join(findings.answer), f"{held[name].origin}.", *findings.paragraphs]
-        page.write(out, name, study.TITLE, said, findings.tables, findings.draw())
+        drawn = {word: draw() for word, draw in findings.figures.items()}
+        page.write(out, name, study.TITLE, said, findings.tables, drawn)
     write_atomically(out / "verdict.md", verdict.write(held, out).encode())
     return {name: held[name].findings for name in names}
 

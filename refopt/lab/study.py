@@ -30,14 +30,14 @@ class Findings(NamedTuple):
 
     `duels` has, for each kind of place, how often the best method that uses curvature was ahead of the best that uses
     gradients alone. `answer` is the answer to the study's question, in sentences; `paragraphs` are the details, each
-    with its numbers; the figure is matplotlib's, drawn on call.
+    with its numbers; `figures` are matplotlib's, drawn on call, by a word for the file's name, the main one by "".
     """
 
     duels: Mapping[str, Duel]
     answer: Sequence[str]
     paragraphs: Sequence[str]
     tables: Sequence[Table]
-    draw: Callable[[], Any]
+    figures: Mapping[str, Callable[[], Any]]
 
 
 class Held(NamedTuple):

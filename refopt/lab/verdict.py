@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from refopt import method as methods
+from refopt import page
 from refopt.lab import study as studies
 from refopt.lab.statistics import Duel
 from refopt.lab.study import Held, Rows
@@ -79,7 +80,9 @@ def write(held: Mapping[str, Held], out: Path) -> str:
     for name, study in held.items():
         about, full = studies.get(name), " --full" if study.scale == "full" else ""
         parts += [f"## {about.TITLE}", "", f"*{about.QUESTION}*", "", " ".join(study.findings.answer), ""]
-        parts += [f"![{about.TITLE}]({name}.png)", ""]
+        for word in study.findings.figures:
+            picture = f"{page.file_of(name, word)}.png"
+            parts += [f"[![{about.TITLE}{f', {word}' * bool(word)}]({picture})]({picture})", ""]
         parts += [f"*{study.origin}. Again: `refopt lab {name}{full} --out {out.as_posix()}`*", ""]
         parts += [f"{paragraph}\n" for paragraph in study.findings.paragraphs]
         for table in study.findings.tables:

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from refopt import method as methods
 from refopt import page
-from refopt.lab.statistics import Duel, duel
+from refopt.lab.kinds import duel_of_kinds
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race import sources
@@ -122,21 +123,11 @@ def findings(rows: Rows) -> Findings:
         ],
     )
     duels = {
-        f"exact gradients, by {word}": duel(*zip(*(_kinds(tuned, cell, axis) for cell in cells), strict=True))
+        f"exact gradients, by {word}": duel_of_kinds(tuned, ("n", "condition"), axis)
         for axis, word in (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))
     }
     tables = [_paying(cells, best["seconds"]), table]
-    return Findings(duels, _answer(cells, best, duels), _memory(tuned), tables, lambda: _draw(cells, best))
-
-
-def _kinds(rows: Rows, cell: Cell, axis: str) -> tuple[float, float]:
-    """Return the least cost in a cell of those that use curvature, and of those that do not."""
-    found = {True: math.inf, False: math.inf}
-    for methods in WAYS.values():
-        for method in methods:
-            cost = _cost(rows, method, cell, axis)
-            found[uses_curvature(method)] = min(found[uses_curvature(method)], cost)
-    return found[True], found[False]
+    return Findings(duels, _answer(cells, best), _memory(tuned), tables, {"": lambda: _draw(cells, best)})
 
 
 def _cost(rows: Rows, method: str, cell: Cell, axis: str) -> float:
@@ -148,8 +139,8 @@ def _cost(rows: Rows, method: str, cell: Cell, axis: str) -> float:
 def _best(rows: Rows, cell: Cell, axis: str) -> dict[str, tuple[float, str]]:
     """Return for each way its best method's cost on `axis`, by the median over the seeds, where it came down."""
     found = {}
-    for way, methods in WAYS.items():
-        least = min((_cost(rows, method, cell, axis), method) for method in methods)
+    for way, those in WAYS.items():
+        least = min((_cost(rows, method, cell, axis), method) for method in those)
         if least[0] < math.inf:
             found[way] = least
     return found
@@ -166,15 +157,16 @@ def _first(ways: Mapping[str, tuple[float, str]]) -> str:
     return f"{method}, {seconds:.2g} s"
 
 
-def _answer(cells: Sequence[Cell], best: Mapping[str, Best], duels: Mapping[str, Duel]) -> list[str]:
+def _answer(cells: Sequence[Cell], best: Mapping[str, Best]) -> list[str]:
     pays = {way: sum(_pays(best["seconds"][cell], way) for cell in cells) for way in WAYS}
     came = {way: sum(way in best["seconds"][cell] for cell in cells) for way in WAYS}
     order = sorted(WAYS, key=lambda way: (-pays[way], -came[way]))
-    solved = sum(bool(ways) for ways in best["seconds"].values())
-    first = ", ".join(f"on {found.wins} {word.partition(', ')[2]}" for word, found in duels.items())
+    first = {axis: [min(ways.values())[1] for ways in found.values() if ways] for axis, found in best.items()}
+    curved = {axis: sum(map(uses_curvature, methods)) for axis, methods in first.items()}
     return [
-        f"Of {len(cells)} pairs of a size and a condition number somebody came down on {solved}, and a method that "
-        f"uses curvature was first {first}.",
+        f"Of {len(cells)} pairs of a size and a condition number somebody came down on {len(first['seconds'])}; first "
+        f"was a method that uses curvature on {curved['gradient_equivalents']} by gradient equivalents, on "
+        f"{curved['seconds']} by seconds.",
         f"By seconds, {'; '.join(f'{way} came down on {came[way]} and paid on {pays[way]}' for way in order)}. To pay "
         f"is to be within {WITHIN:g} times the fastest; the first table says up to which size each way does.",
     ]
@@ -206,16 +198,18 @@ def _memory(rows: Rows) -> list[str]:
         if row["n"] == largest and row.get("state_vectors", math.inf) < math.inf
     }
     told = ", ".join(f"{method} {vectors:.3g}" for method, vectors in sorted(held.items(), key=lambda item: item[1]))
-    limits = ", ".join(f"{method} {n:,}" for method, n in LARGEST.items())
+    within = "; ".join(
+        f"{method}, up to n = {n:,}: {methods.get(method).SPEC.memory_note}" for method, n in LARGEST.items()
+    )
     return [
-        f"Between steps, at n = {largest:,}, the state holds (vectors of length n): {told}. Those that hold an n x n "
-        f"matrix were run up to n = {limits}."
+        f"Between steps, at n = {largest:,}, the state holds (vectors of length n): {told}.",
+        f"Those that hold an n x n matrix: {within}.",
     ]
 
 
 def _draw(cells: Sequence[Cell], best: Mapping[str, Best]) -> Any:
     conditions = sorted({condition for _, condition in cells})
-    width = 4.2 * len(conditions) + 1
+    width = 2.9 * len(conditions) + 1.5
     figure = page.figure(width, 8)
     panels = figure.subplots(2, len(conditions), sharex=True, sharey="row", squeeze=False)
     for i, (axis, word) in enumerate((("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))):

@@ -10,7 +10,8 @@ import numpy as np
 
 from refopt import method as methods
 from refopt import page
-from refopt.lab.statistics import Duel, data_profile, duel, performance_profile
+from refopt.lab.kinds import duel_of_kinds
+from refopt.lab.statistics import data_profile, performance_profile
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -127,10 +128,10 @@ def findings(rows: Rows) -> Findings:
         "when tuned: what is asked here is who needs no tuning.",
     ]
     duels = {
-        f"untuned, full batch, by {word}": _duel(rows, axis)
+        f"untuned, full batch, by {word}": duel_of_kinds(rows, ("problem",), axis)
         for axis, word in (("gradient_equivalents", "gradient equivalents"), ("seconds", "seconds"))
     }
-    return Findings(duels, _answer(solved), said, [table], lambda: _draw(rows, profiles, order))
+    return Findings(duels, _answer(solved), said, [table], {"": lambda: _draw(rows, profiles, order)})
 
 
 def _answer(solved: Mapping[str, float]) -> list[str]:
@@ -158,17 +159,6 @@ def _lost(rows: Rows) -> dict[str, int]:
     for row in rows:
         lost[row["method"]] += not math.isfinite(row["height"])
     return lost
-
-
-def _duel(rows: Rows, axis: str) -> Duel:
-    """Compare, problem by problem, the best of either kind."""
-    costs = _costs(rows, axis)
-    problems = range(len(next(iter(costs.values()))))
-    curved, plain = (
-        [min((costs[m][p] for m in costs if uses_curvature(m) is kind), default=math.inf) for p in problems]
-        for kind in (True, False)
-    )
-    return duel(curved, plain)
 
 
 def _draw(rows: Rows, profiles: dict[str, dict[str, list[float]]], order: Sequence[str]) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from refopt import page
-from refopt.lab.statistics import duel
+from refopt.lab.kinds import best, duel_of_kinds
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race.answer import uses_curvature
@@ -112,20 +112,17 @@ def findings(rows: Rows) -> Findings:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     table, order = _table("tuned", tuned, cases)
     said = [_said(tuned, case, order) for case in cases]
-    first = {case: [_first(tuned, case, order, kind)[0] for kind in (True, False)] for case in cases}
     duels = {
-        f"leaving saddles, {word}": duel(
-            *zip(*(first[case] for case in cases if (case in NOISY) is noisy), strict=True)
-        )
+        f"leaving saddles, {word}": duel_of_kinds(here, ("case",), "gradient_equivalents")
         for word, noisy in (("exact gradients", False), ("with noise", True))
-        if any((case in NOISY) is noisy for case in cases)
+        if (here := [row for row in tuned if (row["case"] in NOISY) is noisy])
     }
     return Findings(
         duels,
         _answer(tuned, default, cases, order),
         said,
         [table, _table("by default", default, cases)[0]],
-        lambda: _draw(tuned, cases, order),
+        {"": lambda: _draw(tuned, cases, order)},
     )
 
 
@@ -153,12 +150,6 @@ def _answer(tuned: Rows, default: Rows, cases: Sequence[str], order: Sequence[st
                 f"{len(hindered)} less often."
             )
     return said
-
-
-def _first(rows: Rows, case: str, methods: Sequence[str], curved: bool) -> tuple[float, str]:
-    """Return the least median cost of leaving among one kind of methods, and whose it is."""
-    group = [m for m in methods if uses_curvature(m) is curved]
-    return min(((_time(rows, m, case), m) for m in group), default=(math.inf, "nobody"))
 
 
 def _table(setting: str, rows: Rows, cases: Sequence[str]) -> tuple[Table, list[str]]:
@@ -205,7 +196,7 @@ def _said(rows: Rows, case: str, methods: Sequence[str]) -> str:
     for curved, kind in ((True, "use curvature"), (False, "use gradients alone")):
         group = [m for m in methods if uses_curvature(m) is curved and _took(rows, m, case)]
         left = [m for m in group if _chance(rows, m, case) > 0.5]
-        time, first = _first(rows, case, left, curved)
+        time, first = best([row for row in rows if row["case"] == case], "gradient_equivalents", curved)
         sooner = f", {first} first after {time:.3g} gradient equivalents" if left else ""
         told.append(f"of {len(group)} that {kind}, {len(left)} left{sooner}")
     return f"{case[0].upper()}{case[1:]}, tuned: {'; '.join(told)}."
@@ -215,16 +206,9 @@ def _draw(rows: Rows, cases: Sequence[str], order: Sequence[str]) -> Any:
     figure = page.figure(1.15 * len(cases) + 3, 0.34 * len(order) + 2.2)
     axes = figure.subplots()
     times = np.array([[_time(rows, m, c) for c in cases] for m in order])
-    shown = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
-    picture = axes.imshow(shown, aspect="auto", cmap="cividis_r")
-    for i, m in enumerate(order):
-        for j, case in enumerate(cases):
-            word = _cell(rows, m, case).replace("cannot take part", "-")
-            dark = np.isfinite(shown[i, j]) and shown[i, j] > 0.6 * np.nanmax(shown)
-            axes.text(j, i, word, ha="center", va="center", fontsize=7, color="white" if dark else page.INK)
-    axes.set_yticks(range(len(order)), order, fontsize=8)
-    axes.set_xticks(range(len(cases)), cases, fontsize=8, rotation=30, ha="right")
-    page.dress(axes, "Gradient equivalents to leave the saddle behind (median)")
-    axes.grid(visible=False)
+    shades = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    words = [[_cell(rows, m, case).replace("cannot take part", "-") for case in cases] for m in order]
+    picture = page.heat(axes, shades, words, order, cases)
+    axes.set_title("Gradient equivalents to leave the saddle behind (median)", loc="left", color=page.INK, fontsize=11)
     figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
     return figure

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from refopt import page
-from refopt.lab.statistics import Duel, bootstrap, duel
+from refopt.lab.kinds import duel_of_kinds, number
+from refopt.lab.statistics import bootstrap
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
 from refopt.race import sources
@@ -49,20 +50,20 @@ METHODS = (
     "muon+adamw",
 )
 REDUCED = {
-    "mlp_digits": (64, "9ge"),
-    "autoencoder_digits:hidden=[16,6]": (64, "9ge"),
-    "resnet_digits:depth=6": (64, "9ge"),
+    "mlp_digits": (64, "9ge", 3, 4),
+    "autoencoder_digits:hidden=[16,6]": (64, "9ge", 3, 4),
+    "resnet_digits:depth=6": (64, "9ge", 3, 4),
 }
 FULL = {
-    "mlp_digits": (64, "20ge"),
-    "autoencoder_digits": (64, "20ge"),
-    "resnet_digits": (64, "20ge"),
-    "matrix_factorisation": (64, "20ge"),
-    "conv_digits": (64, "12ge"),
-    "mlp_mnist5k": (64, "12ge"),
-    "char_lm:context=16,width=16,examples=256": (16, "12ge"),
+    "mlp_digits": (64, "20ge", 3, 5),
+    "autoencoder_digits": (64, "20ge", 3, 5),
+    "resnet_digits": (64, "20ge", 3, 5),
+    "matrix_factorisation": (64, "20ge", 3, 5),
+    "conv_digits": (64, "9ge", 2, 4),
+    "mlp_mnist5k": (64, "9ge", 2, 4),
+    "char_lm:context=16,width=16,examples=256": (16, "9ge", 2, 4),
 }
-"""The problems with their batch sizes and budgets; matrix factorisation has no examples, and so no noise."""
+"""The problems, with batch size, budget, seeds and trials; matrix factorisation has no examples, and so no noise."""
 FIXED = ("shampoo.interval=20",)  # a root a step, its default, is what nobody who trains a network pays for
 PLACES = {"gradient_equivalents": "gradient equivalents", "seconds": "seconds", "k": "steps"}
 GOOD = 0.1  # a trial is good where it comes within this share of the descent to the lowest end of anybody's trial
@@ -78,10 +79,11 @@ THIRDS = ("low third", "middle third", "high third")
 
 def races(scale: Scale) -> list[Settings]:
     """Return one race a problem."""
-    chosen, tune = (REDUCED, 4) if scale == "reduced" else (FULL, 5)
     return [
-        Settings(problems=(problem,), methods=METHODS, budget=budget, batch_size=batch, seeds=3, tune=tune, fixed=FIXED)
-        for problem, (batch, budget) in chosen.items()
+        Settings(
+            problems=(problem,), methods=METHODS, budget=budget, batch_size=batch, seeds=seeds, tune=tune, fixed=FIXED
+        )
+        for problem, (batch, budget, seeds, tune) in (REDUCED if scale == "reduced" else FULL).items()
     ]
 
 
@@ -91,25 +93,36 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
     reported = [outcome for raced in race for outcomes in raced.reported.values() for outcome in outcomes]
     spent = {axis: [run.spent(axis) for run in reported if run.status != "ERROR"] for axis in PLACES}
     place = {axis: min(found) for axis, found in spent.items() if found}
-    return [
-        {
-            "problem": problem,
-            "method": label["method"],
-            "setting": label["setting"],
-            "seed": label["seed"],
-            "knobs": json.dumps(outcome.run.hyper, sort_keys=True),
-            "status": outcome.status,
-            **{f"at equal {axis}": outcome.value_at(axis, place[axis]) for axis in place},
-            **{f"place of {axis}": place[axis] for axis in place},
-            "end": outcome.end,
-            "start": outcome.rows["value"][0] if outcome.rows else math.nan,
-            "seconds": outcome.spent("seconds"),
-            "steps": outcome.spent("k"),
-            "test": next(iter(outcome.test.values()), math.nan),
-        }
-        for raced in race
-        for label, outcome in raced.labelled()
-    ]
+    rows = []
+    for raced in race:
+        for label, outcome in raced.labelled():
+            rows.append(
+                {
+                    "problem": problem,
+                    "method": label["method"],
+                    "setting": label["setting"],
+                    "seed": label["seed"],
+                    "knobs": json.dumps(outcome.run.hyper, sort_keys=True),
+                    "status": outcome.status,
+                    **{f"at equal {axis}": outcome.value_at(axis, place[axis]) for axis in place},
+                    **{f"place of {axis}": place[axis] for axis in place},
+                    "end": outcome.end,
+                    "start": outcome.rows["value"][0] if outcome.rows else math.nan,
+                    "seconds": outcome.spent("seconds"),
+                    "steps": outcome.spent("k"),
+                    "test": next(iter(outcome.test.values()), math.nan),
+                }
+            )
+        tuned = sorted(raced.reported["tuned"], key=lambda outcome: outcome.end)
+        middle = tuned[len(tuned) // 2]
+        curve = {name: _short(middle.rows.get(name, ())) for name in ("value", *PLACES)}
+        rows.append({"problem": problem, "method": raced.entry.method, "setting": "curve", "rows": json.dumps(curve)})
+    return rows
+
+
+def _short(column: Sequence[float]) -> list[float | None]:
+    """Return a column in four digits, what is not finite as None."""
+    return [float(f"{value:.4g}") if math.isfinite(value) else None for value in column]
 
 
 def findings(rows: Rows) -> Findings:
@@ -126,10 +139,20 @@ def findings(rows: Rows) -> Findings:
         f"Width is the share of a method's trials that come within {GOOD:.0%} of the descent from the start to the "
         "lowest end of anybody's trial on the problem: how much of its search space is good. The first table has that "
         "share by thirds of each knob's axis, over all problems, the other knobs wherever they were. Tuning cost is "
-        "the same number of trials for everybody, and the seconds a run took are in the tables."
+        "the same number of trials for everybody; the seconds of a run and of all trials are in the tables."
     )
-    duels = {f"networks on minibatches, {word}": _duel(rows, *asked) for word, asked in ASKED.items()}
-    return Findings(duels, _answer(rows, thirds), said, tables, lambda: _draw(problems, rows, order, thirds))
+    duels = {
+        f"networks on minibatches, {word}": duel_of_kinds(
+            [row for row in rows if row["setting"] == setting], ("problem",), name
+        )
+        for word, (name, setting) in ASKED.items()
+    }
+    figures = {
+        "": lambda: _draw(problems, rows, order),
+        "curves": lambda: _draw_curves(problems, rows, order),
+        "sensitivity": lambda: _draw_sensitivity(thirds),
+    }
+    return Findings(duels, _answer(rows, thirds), said, tables, figures)
 
 
 def _answer(rows: Rows, thirds: Thirds) -> list[str]:
@@ -155,17 +178,12 @@ def ranks(rows: Rows, name: str, setting: str) -> list[tuple[str, float]]:
     matches: dict[Any, dict[str, float]] = {}
     for row in rows:
         if row["setting"] == setting:
-            matches.setdefault((row["problem"], row["seed"]), {})[row["method"]] = _finite(row.get(name, math.inf))
+            matches.setdefault((row["problem"], row["seed"]), {})[row["method"]] = number(row, name)
     found: dict[str, list[float]] = {}
     for values in matches.values():
         for m, value in values.items():
             found.setdefault(m, []).append(1.0 + sum(other < value for other in values.values()))
     return sorted(((m, median(places)) for m, places in found.items()), key=lambda item: (item[1], sum(found[item[0]])))
-
-
-def _finite(value: float) -> float:
-    """Return a value that compares: nan counts as inf."""
-    return math.inf if math.isnan(value) else value
 
 
 # ------------------------------------------------------------------------------------------- how wide what is good is
@@ -181,12 +199,12 @@ def _good(rows: Rows) -> dict[int, bool]:
     highest: dict[str, float] = {}
     for i in trials:
         row = rows[i]
-        lowest[row["problem"]] = min(lowest.get(row["problem"], math.inf), _finite(row["end"]))
+        lowest[row["problem"]] = min(lowest.get(row["problem"], math.inf), number(row, "end"))
         highest[row["problem"]] = max(highest.get(row["problem"], -math.inf), row.get("start", -math.inf))
     good = {}
     for i in trials:
         low, high = lowest[rows[i]["problem"]], highest[rows[i]["problem"]]
-        good[i] = _finite(rows[i]["end"]) <= low + GOOD * (high - low)
+        good[i] = number(rows[i], "end") <= low + GOOD * (high - low)
     return good
 
 
@@ -225,7 +243,7 @@ def _sensitivity(thirds: Thirds) -> Table:
 
 
 def _ends(rows: Rows, method: str, setting: str, name: str = "end") -> list[float]:
-    return [_finite(row[name]) for row in rows if row["method"] == method and row["setting"] == setting and name in row]
+    return [number(row, name) for row in rows if row["method"] == method and row["setting"] == setting and name in row]
 
 
 def _methods(rows: Rows) -> list[str]:
@@ -251,6 +269,7 @@ def _table(problem: str, rows: Rows) -> Table:
                 f"{np.mean(trials):.0%}" if trials else "-",
                 f"{median(_ends(rows, m, 'tuned', 'seconds')):.2g}",
                 f"{median(_ends(rows, m, 'tuned', 'test') or [math.nan]):.3g}",
+                f"{sum(_ends(rows, m, 'trial', 'seconds')):.2g}",
             ]
         )
     columns = (
@@ -263,6 +282,7 @@ def _table(problem: str, rows: Rows) -> Table:
         "width",
         "seconds",
         "test",
+        "seconds of tuning",
     )
     return Table(columns, lines)
 
@@ -281,50 +301,57 @@ def _listed(order: Sequence[str], rows: Rows, name: str) -> str:
     return ", ".join(f"{m} ({median(_ends(rows, m, 'tuned', name)):.3g})" for m in order)
 
 
-def _duel(rows: Rows, name: str, setting: str) -> Duel:
-    """Compare the best of either kind on each problem, seed by seed."""
-    ends: dict[bool, list[float]] = {True: [], False: []}
-    for problem in dict.fromkeys(row["problem"] for row in rows):
-        here = [row for row in rows if row["problem"] == problem]
-        for kind, found in ends.items():
-            group = [m for m in _methods(here) if uses_curvature(m) is kind]
-            best = min(group, key=lambda m: median(_ends(here, m, setting, name) or [math.inf]), default="")
-            found += _ends(here, best, setting, name)
-    return duel(ends[True], ends[False])
-
-
-def _draw(problems: Sequence[str], rows: Rows, order: Sequence[str], thirds: Thirds) -> Any:
-    """Draw the medians at equal cost and at equal time, coloured by rank, and the map of what each knob may be."""
-    figure = page.figure(3 + 2.6 * len(problems) + 4, max(0.32 * len(order), 0.2 * len(thirds)) + 2.2)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.3 * len(problems), 1.3 * len(problems), 3))
+def _draw(problems: Sequence[str], rows: Rows, order: Sequence[str]) -> Any:
+    """Draw the medians at equal cost and at equal time, coloured by rank."""
+    figure = page.figure(3 + 2.2 * len(problems), 0.3 * len(order) + 2.2)
+    marks = [f"{m} {'◆' if uses_curvature(m) else '□'}" for m in order]
     for panel, (name, word) in zip(
-        (left, middle), (("end", "gradient equivalents"), ("at equal seconds", "seconds")), strict=True
+        figure.subplots(1, 2), (("end", "gradient equivalents"), ("at equal seconds", "seconds")), strict=True
     ):
-        values = np.array(
-            [
-                [
-                    median(_ends([row for row in rows if row["problem"] == p], m, "tuned", name) or [math.inf])
-                    for p in problems
-                ]
-                for m in order
-            ]
-        )
-        ranks = np.array([[1 + np.sum(column < value) for value in column] for column in values.T]).T
-        panel.imshow(ranks, aspect="auto", cmap="cividis_r")
-        for (i, j), value in np.ndenumerate(values):
-            dark = ranks[i, j] > 0.6 * len(order)
-            panel.text(j, i, f"{value:.3g}", ha="center", va="center", fontsize=7, color="white" if dark else page.INK)
-        marks = [f"{m} {'◆' if uses_curvature(m) else '□'}" for m in order]
-        panel.set_yticks(range(len(order)), marks, fontsize=8)
-        panel.set_xticks(range(len(problems)), problems, fontsize=8, rotation=30, ha="right")
-        page.dress(panel, f"Loss at equal {word} (colour: rank; ◆ uses curvature)")
-        panel.grid(visible=False)
-    shares = np.array([[np.mean(part) if part else math.nan for part in parts] for parts in thirds.values()])
+        values = np.array([[_median(rows, p, m, name) for p in problems] for m in order])
+        ranks = np.array([[1.0 + np.sum(column < value) for value in column] for column in values.T]).T
+        words = [[f"{value:.3g}" for value in line] for line in values]
+        page.heat(panel, ranks, words, marks, problems)
+        panel.set_title(f"Loss at equal {word}; shade: rank", loc="left", color=page.INK, fontsize=11)
+    figure.supxlabel("◆ uses curvature   □ gradients alone", fontsize=9, color=page.SOFT)
+    return figure
+
+
+def _median(rows: Rows, problem: str, method: str, name: str) -> float:
+    return median(_ends([row for row in rows if row["problem"] == problem], method, "tuned", name) or [math.inf])
+
+
+def _draw_curves(problems: Sequence[str], rows: Rows, order: Sequence[str]) -> Any:
+    """Draw the loss of tuned runs against each axis: the best three of either kind in colour, all others faint."""
+    figure = page.figure(13, 2.6 * len(problems) + 0.8)
+    shown = [m for kind in (True, False) for m in [m for m in order if uses_curvature(m) is kind][:3]]
+    style = dict(zip(shown, page.COLOURS, strict=False))
+    for panels, problem in zip(figure.subplots(len(problems), len(PLACES), squeeze=False), problems, strict=True):
+        for panel, (axis, word) in zip(panels, PLACES.items(), strict=True):
+            for row in rows:
+                if row["setting"] == "curve" and row["problem"] == problem:
+                    m = row["method"]
+                    line = (
+                        {"color": style[m], "lw": 1.6, "zorder": 3} if m in style else {"color": page.FAINT, "lw": 0.7}
+                    )
+                    dashes = "-" if uses_curvature(m) else "--"
+                    columns = json.loads(row["rows"])
+                    panel.plot(columns[axis], columns["value"], dashes, label=m if m in style else None, **line)
+            panel.set_xscale("symlog" if axis == "seconds" else "linear")
+            panel.set_yscale("log")
+            page.dress(panel, problem if axis == "gradient_equivalents" else "")
+            panel.set_xlabel(word)
+    lines = figure.axes[0].get_legend_handles_labels()
+    figure.legend(*lines, loc="outside lower center", ncols=max(1, len(lines[0])), frameon=False)
+    return figure
+
+
+def _draw_sensitivity(thirds: Thirds) -> Any:
+    figure = page.figure(6, 0.24 * len(thirds) + 1.8)
+    axes = figure.subplots()
     if thirds:
-        picture = right.imshow(shares, aspect="auto", cmap="cividis_r", vmin=0, vmax=1)
-        figure.colorbar(picture, ax=right, label="share of good trials", shrink=0.6)
-    right.set_yticks(range(len(thirds)), [f"{m}: {knob}" for m, knob in thirds], fontsize=7)
-    right.set_xticks(range(3), THIRDS, fontsize=8, rotation=30, ha="right")
-    page.dress(right, "What each knob may be")
-    right.grid(visible=False)
+        shares = np.array([[np.mean(part) if part else math.nan for part in parts] for parts in thirds.values()])
+        words = [["" if math.isnan(share) else f"{share:.0%}" for share in line] for line in shares]
+        page.heat(axes, shares, words, [f"{m}: {knob}" for m, knob in thirds], THIRDS)
+    axes.set_title("Share of good trials, by the place on a knob's axis", loc="left", color=page.INK, fontsize=11)
     return figure
