@@ -257,21 +257,23 @@ def test_a_way_pays_at_the_sizes_where_it_is_near_the_fastest() -> None:
 
 def test_right_signs_are_counted() -> None:
     signs = [
-        {"kind": "sign", "batch": 4, "way": way, "said": said, "true": 1.0}
+        {"kind": "sign", "batch": 4, "way": way, "said": said, "true": true}
         for way in noise.WAYS
-        for said in ((1.0, 1.0) if way != "regression" else (-1.0, 1.0))
+        for true in ((1.0, -1.0) if way != "regression" else (1.0,))
+        for said in ((true, true) if way != "regression" else (-1.0, 1.0))
     ]
     found = noise.findings(signs)
-    table = {row[0]: row[1] for row in found.tables[0].rows}
-    assert table[noise.WAYS["regression"]] == "50%"
-    assert table[noise.WAYS["Hessian product"]] == "100%"
+    table = {tuple(row[:2]): row[2] for row in found.tables[0].rows}
+    assert table[noise.WAYS["regression"], "positive"] == "50%"
+    assert table[noise.WAYS["regression"], "negative"] == "-"
+    assert table[noise.WAYS["Hessian product"], "negative"] == "100%"
     assert "at no batch that was tried by the parabola" in found.answer[-1]
 
 
 def test_each_noise_has_a_table_and_a_duel() -> None:
     levels = [
-        {"kind": "level", "model": model, "strength": strength, "method": m, "setting": "tuned", "halfway": 7.0}
-        | {"level": level if model == "additive" else 1 - level}
+        {"kind": "level", "problem": "p", "model": model, "strength": strength, "method": m, "setting": "tuned"}
+        | {"halfway": 7.0, "level": level if model == "additive" else 1 - level}
         for model in ("additive", "minibatches")
         for strength in (0.25, 1.0)
         for m, level in (("sgd", 0.1), ("parabola", 0.3))
@@ -279,6 +281,7 @@ def test_each_noise_has_a_table_and_a_duel() -> None:
     signs = [{"kind": "sign", "batch": 4, "way": way, "said": 1.0, "true": 1.0} for way in noise.WAYS]
     found = noise.findings([*levels, *signs])
     assert found.duels == {noise.NOISE["additive"]: (0, 2), noise.NOISE["minibatches"]: (2, 0)}
+    assert "strength 0.25: sgd 0.1 before parabola 0.3" in found.paragraphs[0]
     additive, minibatches = found.tables[1:]
     assert additive.rows[0] == ["sgd", "0.1 (7)", "0.1 (7)"]
     assert minibatches.columns[1:] == ("batch 4", "batch 1")
@@ -300,7 +303,7 @@ def test_caught_and_left_are_told_apart() -> None:
     }
     assert "within the budget, newton_cg left tuned; newton_cg left untuned" in found.answer[1]
     assert "strict saddle sgd, newton did not get away" in found.answer[0]  # sgd left in half of its runs
-    assert found.duels == {"leaving saddles, exact gradients": (len(saddles.CASES), 0)}
+    assert found.duels == {"leaving saddles, exact gradients": (2 * len(saddles.CASES), 0)}  # two seeds
 
 
 def test_ranks_decide_what_is_recommended() -> None:
