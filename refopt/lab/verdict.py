@@ -64,8 +64,8 @@ Seconds are those of the machine that ran it, which may have been busy: ranks by
 move from run to run where they are close. The wall clock compares NumPy code on one thread a run: methods made of few
 large matrix products look better than on a GPU, where element-wise rules are free beside the gradient. The tuning
 budget is small and equal. Nothing is said here about generalisation beyond the test columns. Where workers are unequal,
-a synchronous step waits for the slowest: a method with fewer and dearer steps waits less often, and `docs/scale.md` has
-the arithmetic.
+a synchronous step waits for the slowest: a method with fewer and dearer steps waits less often, and
+[the page on scale](../scale.md) has the arithmetic.
 """
 
 
@@ -101,11 +101,8 @@ def conclusion(duels: Mapping[str, Duel]) -> str:
     places: dict[str, list[str]] = {"**Yes**": [], "**No**": [], "**Not decided**": []}
     for place, found in duels.items():
         places[_said(found)].append(place)
-    told = [f"{word}: {'; '.join(found)}." for word, found in places.items() if found]
-    return (
-        "Does the best method that uses curvature come out ahead of the best that uses gradients alone? "
-        f"{' '.join(told)}"
-    )
+    asked = "Does the best method that uses curvature come out ahead of the best that uses gradients alone?\n"
+    return "\n".join([asked, *(f"- {word}: {'; '.join(found)}." for word, found in places.items() if found)])
 
 
 def _said(found: Duel) -> str:
@@ -235,9 +232,22 @@ def step_costs() -> Table:
         price = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
         state = "" if spec.memory is None else f"{4 * spec.memory:g}"
         lines.append(
-            [f"[{spec.title}](../methods/{name}.md)", price, state, spec.memory_note or f"{spec.memory:g} vectors"]
+            [
+                f"[{spec.title}](../methods/{name}.md)",
+                price,
+                spec.cost,
+                state,
+                spec.memory_note or f"{spec.memory:g} vectors",
+            ]
         )
-    return Table(("method", "gradient equivalents a step", "bytes of state a parameter (float32)", "state"), lines)
+    columns = (
+        "method",
+        "gradient equivalents a step",
+        "what a step does, flops beside gradients",
+        "bytes of state a parameter (float32)",
+        "state",
+    )
+    return Table(columns, lines)
 
 
 def _markdown(table: Table) -> list[str]:

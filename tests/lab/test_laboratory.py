@@ -363,4 +363,4 @@ def test_training_reads_what_each_knob_may_be() -> None:
 
 def test_the_conclusion_is_yes_no_or_undecided() -> None:
     told = verdict.conclusion({"there": Duel(9, 0), "here": Duel(1, 8), "elsewhere": Duel(3, 2)})
-    assert told.endswith("**Yes**: there. **No**: here. **Not decided**: elsewhere.")
+    assert told.endswith("\n\n- **Yes**: there.\n- **No**: here.\n- **Not decided**: elsewhere.")
