@@ -44,7 +44,7 @@ TOLERANCE = 1e-6  # of the first height above the minimum
 WITHIN = 2.0  # a way pays where it takes at most this times the seconds of the fastest
 
 EVERYONE = tuple(method for way in WAYS.values() for method in way)
-FEW = ("nesterov", "adam", "barzilai_borwein", "parabola", "ogr_subspace", "nonlinear_cg", "lbfgs", "esgd", "newton_cg")
+FEW = ("nesterov", "barzilai_borwein", "parabola", "nonlinear_cg", "lbfgs", "esgd", "newton_cg")
 """Somebody of each way, at the size where a step takes a tenth of a second."""
 CONDITIONS = (1, 100, 10_000, 1_000_000, 100_000_000)
 REDUCED = tuple((n, (10, 10_000), EVERYONE, "300ge", 1, 4) for n in (10, 100, 100_000))
