@@ -17,7 +17,7 @@ Forward, backward and gradients give a gradient; the two R-passes after them a H
 gradients a Gauss-Newton product; squared_backward, from the outputs' own curvatures, the diagonal of the Gauss-Newton
 matrix, short of what two units, positions or paths share on the way to the loss. All axes are counted from the right: a
 leading axis carries several directions, or batches of one example, through the same code. Where the input is data,
-`to_input=False` spares ga, and Ra is None. A layer that lacks a pass raises TypeError with its kind and the pass.
+`to_input=False` spares ga, and Ra is None; up to the first weights so are Rz and Rgz.
 Sources: B. A. Pearlmutter, Neural Computation 6(1), 1994; S. Becker, Y. LeCun, Proc. 1988 Connectionist Models Summer
 School, 1989, without their term in f''.
 """
@@ -64,7 +64,7 @@ class NetworkLayer(Protocol):
 
     def r_forward(self, cache: Any, rp: Parts, ra: Array | None) -> tuple[Array | None, Any]: ...
 
-    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]: ...
+    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array | None) -> tuple[Array | None, Parts]: ...
 
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:
         """Return {name: (inputs, gz)} of each layer inside that has weights: what Kronecker methods ask for.
