@@ -18,7 +18,7 @@ class PerPosition:
     """
 
     def __init__(self, layer: NetworkLayer) -> None:
-        self.layer = layer
+        self.layer, self.layers = layer, {"": layer}
         self.kind, self.gain, self.shapes = layer.kind, layer.gain, layer.shapes
 
     def init(self, like: Array, seed: int, purpose: str, gain: float) -> dict[str, Array]:
