@@ -25,6 +25,7 @@ MODULES = (
     "noise",
     "unit_tests",
     "networks.mlp",
+    "networks.autoencoder",
     "networks.convnet",
     "networks.resnet",
     "networks.deep_linear",

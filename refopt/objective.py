@@ -44,6 +44,9 @@ PARTS = (
 )
 
 
+_NO_SUM = "this objective is no finite sum, or one minibatch of it was given for the whole"
+
+
 class Prices(NamedTuple):
     """What each call costs, in gradients of the same batch.
 
@@ -189,7 +192,7 @@ class Objective:
         """
         whole = self._full
         if whole._restrict is None or whole.n_examples is None:
-            raise MissingPart("this objective is no finite sum, so it has no minibatches; see Objective.from_model")
+            raise MissingPart(f"{_NO_SUM}, so it has no minibatches; see Objective.from_model")
         indices = np.asarray(indices)
         require(indices.ndim == 1 and indices.size > 0, "indices must be a non-empty vector", indices)
         if not np.issubdtype(indices.dtype, np.integer):
@@ -207,7 +210,7 @@ class Objective:
         """
         whole = self._full
         if whole.n_examples is None:
-            raise MissingPart("this objective is no finite sum, so it cannot be sampled; see Objective.from_model")
+            raise MissingPart(f"{_NO_SUM}, so it cannot be sampled; see Objective.from_model")
         require(1 <= size <= whole.n_examples, f"batch size must be in [1, {whole.n_examples}]", size)
         return whole.minibatch(random.choice(whole.n_examples, size, seed=seed, k=k, purpose=purpose))
 

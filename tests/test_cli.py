@@ -41,8 +41,27 @@ def test_show_has_the_rule_and_every_knob(name: str, capsys: pytest.CaptureFixtu
     module = method.get(name)
     assert code == 0
     assert (module.__doc__ or "").splitlines()[0] in out
-    for knob in method.keywords(module.step):
-        assert f"\n{knob} " in out
+    facts = out[out.index("\nneeds ") :]
+    for knob in {*method.keywords(module.init), *method.keywords(module.step)} - {"objective", "seed"}:
+        assert facts.count(f"\n{knob} ") == 1 + (knob == "memory"), knob  # once, also where init and step have it
+
+
+@pytest.mark.parametrize(
+    ("name", "memory"),
+    [
+        ("adam", "2 vectors of length n"),
+        ("heavy_ball", "1 vector of length n"),
+        ("kfac", "1 vector and 2 (d_in^2 + d_out^2) a layer"),
+        ("newton", "nothing between steps; 2 n x n within one"),
+        ("aggmo", "one vector for each of `betas`; by default 3 vectors of length n"),
+    ],
+)
+def test_show_says_what_memory_a_method_takes(
+    name: str, memory: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = run(capsys, "show", name)
+    assert [line.split(maxsplit=1)[1].strip() for line in out.splitlines() if line.startswith("memory ")] == [memory]
 
 
 def test_show_a_problem_prints_brackets_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

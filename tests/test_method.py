@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refopt import Schedule, bind, method
 from refopt.first_order import adam, sgd
@@ -55,6 +59,36 @@ def test_search_spaces_name_existing_knobs_and_span_their_range() -> None:
                 assert low == pytest.approx(axis.low)
                 assert high == pytest.approx(axis.high)
                 assert axis.low < axis.at(0.5) < axis.high
+
+
+def test_defaults_lie_within_the_search_spaces() -> None:
+    """But for None and 0, which mean that something is off."""
+    for name in method.names():
+        module = method.get(name)
+        defaults = {**method.keywords(module.init), **method.keywords(module.step)}
+        for knob, axis in module.SPEC.search.items():
+            default = defaults[knob]
+            if default is inspect.Parameter.empty or not default:
+                continue
+            known = default in axis.options if isinstance(axis, method.Choice) else 0.0 <= axis.fraction(default) <= 1.0
+            assert known, f"{name}: {knob} = {default}, {axis}"
+
+
+@given(low=st.floats(1e-9, 1e9), ratio=st.floats(1.01, 1e9), u=st.floats(0.0, 1.0))
+def test_a_fraction_leads_back_to_the_point_of_the_axis(low: float, ratio: float, u: float) -> None:
+    for axis in (method.LogUniform(low, low * ratio), method.Uniform(low, low * ratio), method.Uniform(-low, low)):
+        value = axis.at(u)
+        assert axis.fraction(axis.low) == 0.0
+        assert axis.fraction(axis.high) == pytest.approx(1.0)
+        assert axis.at(axis.fraction(value)) == pytest.approx(value, rel=1e-9, abs=1e-9 * low)
+        assert axis.fraction(value) == pytest.approx(u, abs=1e-9)
+
+
+@given(st.lists(st.one_of(st.integers(), st.text(), st.booleans()), min_size=1, max_size=9, unique_by=repr))
+def test_a_fraction_leads_back_to_the_option(options: list[object]) -> None:
+    options = list({option: option for option in options}.values())  # 1 == True
+    axis = method.Choice(tuple(options))
+    assert [axis.at(axis.fraction(option)) for option in options] == options
 
 
 def test_unknown_names_are_answered_with_the_nearest() -> None:

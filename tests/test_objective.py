@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+import problems
+from refopt import minimize
+from refopt.newton import hessian_free
 from refopt.objective import NETWORK_PRICES, MissingPart, Objective
 
 
@@ -82,6 +85,14 @@ def test_an_absent_part_says_so() -> None:
         f.minibatch(np.array([0]))
     with pytest.raises(MissingPart, match="cannot be sampled"):
         f.sample(1, seed=0, k=0)
+
+
+def test_a_run_on_one_minibatch_has_no_examples_to_draw_from_and_says_why() -> None:
+    problem = problems.get("least_squares")
+    batch = problem.objective.minibatch(np.arange(30))
+    for options in ({"batch_size": 10}, {"curvature_batch": 10}):
+        with pytest.raises(MissingPart, match="one minibatch of it was given for the whole, so it cannot be sampled"):
+            minimize(batch, hessian_free, x0=problem.x0, steps=1, **options)
 
 
 def test_residuals_give_gauss_newton(backend: Any) -> None:

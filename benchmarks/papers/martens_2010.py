@@ -8,7 +8,7 @@ import numpy as np
 
 from papers.claim import RATES, Claim, Entrant, Finding, Found, end, shown
 from problems import data
-from problems.networks.mlp import autoencoder
+from problems.networks.autoencoder import autoencoder
 from problems.problem import Problem
 from refopt.method import Choice, LogUniform, Uniform
 

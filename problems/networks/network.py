@@ -9,9 +9,10 @@ import numpy as np
 
 from backends.arrays import Array, device, namespace
 from problems.networks.layers import Stack
+from problems.networks.layers.layer import lacking
 from problems.networks.losses import Loss
 from refopt.layout import Layout
-from refopt.objective import Layer, MatVec, Objective
+from refopt.objective import Layer, MatVec, MissingPart, Objective
 from refopt.status import require
 
 
@@ -36,7 +37,8 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
     given a seed; (B, T, d_in + 1) and (B, T, d_out) where T positions share them; and (B, 1) twice for one scalar. l2
     is no part of them. `per_example_grads(x)` is (B, n), and holds it.
 
-    Raises ValueError where l2 is negative or the numbers of rows differ, TypeError where two libraries meet.
+    Raises ValueError where l2 is negative or the numbers of rows differ, TypeError where two libraries meet; a part
+    raises MissingPart, a TypeError, with the names of the layers that lack what it takes.
     """
     require(l2 >= 0, "l2 must be at least 0", l2)
     B = inputs.shape[0]
@@ -54,6 +56,12 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
     def ridge(g: Array, x: Array) -> Array:
         return g + l2 * x if l2 else g
 
+    def need(*passes: str) -> None:
+        for which in passes:
+            names = list(lacking(net, which))
+            if names:
+                raise MissingPart(f"this needs {which} of every layer; there is none in {', '.join(names)}")
+
     def value(x: Array) -> Any:
         namespace(x, inputs)
         z = net.apply(layout.split(x), inputs)
@@ -66,6 +74,7 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         return penalised(mean, x), ridge(_join(layout, net.gradients(cache, back)), x)
 
     def linearize(x: Array) -> tuple[Any, Array, MatVec]:
+        need("r_forward", "r_backward")
         z, cache = forward(x)
         mean, d = loss.value_and_grads(z, targets)
         _, back = net.backward(cache, d / B, to_input=False)
@@ -80,6 +89,8 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         return penalised(mean, x), g, _by_columns(mv)
 
     def gauss_newton(cache: Any, C: MatVec) -> MatVec:
+        need("r_forward")
+
         def mv(v: Array) -> Array:
             Jv, _ = net.r_forward(cache, _split(layout, v), None)
             _, back = net.backward(cache, C(Jv) / B, to_input=False)
@@ -93,6 +104,7 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         return lambda v: ridge(G(v), v)
 
     def ggn_diagonal(x: Array) -> Array:
+        need("squared_backward")
         z, cache = forward(x)
         _, hp = net.squared_backward(cache, loss.hessian_diagonals(z) / B, to_input=False)
         return _join(layout, hp) + l2
@@ -116,11 +128,19 @@ def network_objective(net: Stack, loss: Loss, inputs: Array, targets: Array, *, 
         return ridge(_join(layout, net.gradients(cache, back)), x)
 
     def layers(x: Array, *, seed: int | None = None, k: int = 0) -> dict[str, Layer]:
+        need("factors")
         z, cache = forward(x)
         mean = loss.mean(z)
         d = mean - (targets if seed is None else loss.draw(mean, seed, k))
         _, back = net.backward(cache, d, to_input=False)
-        return {name: Layer(_where(layout, name), a, gz) for name, (a, gz) in net.factors(cache, back).items()}
+        factors = net.factors(cache, back)
+        covered = tuple(f"{name}." for name in factors)
+        bare = [part for part in layout.names if not part.startswith(covered)]
+        if bare:
+            raise MissingPart(
+                f"this needs factors of every layer with parameters; there are none for {', '.join(bare)}"
+            )
+        return {name: Layer(_where(layout, name), a, gz) for name, (a, gz) in factors.items()}
 
     def restrict(indices: np.ndarray[Any, Any]) -> Objective:
         xp = namespace(inputs)

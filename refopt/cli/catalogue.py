@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.text import Text
 from refopt.cli.console import add_row, misuse, new_table
 
 if TYPE_CHECKING:
-    from refopt.method import Method
+    from refopt.method import Method, Spec
 
 
 def list_(
@@ -38,9 +38,9 @@ def _methods() -> Table:
     return table
 
 
-def _memory(spec: Any) -> str:
-    size = "" if spec.memory is None else f"{spec.memory:g}"
-    return " = ".join(part for part in (spec.memory_note, size) if part)
+def _memory(spec: Spec, unit: str = "") -> str:
+    size = "" if spec.memory is None else f"{spec.memory:g}{unit}"
+    return "; by default ".join(part for part in (spec.memory_note, size) if part)
 
 
 def _problems() -> Table:
@@ -103,12 +103,10 @@ def _show_method(console: Console, method: Method) -> None:
     facts = new_table("", "", show_header=False)
     add_row(facts, "needs", ", ".join(spec.needs))
     add_row(facts, "cost a step", spec.cost)
-    add_row(facts, "memory", f"{_memory(spec)} vectors of length n")
-    for function in (method.init, method.step):
-        for knob, default in keywords(function).items():
-            if knob not in ("objective", "seed"):
-                required = default is inspect.Parameter.empty
-                add_row(facts, knob, "required" if required else f"{default!r}")
+    add_row(facts, "memory", _memory(spec, " vector of length n" if spec.memory == 1 else " vectors of length n"))
+    for knob, default in {**keywords(method.init), **keywords(method.step)}.items():
+        if knob not in ("objective", "seed"):
+            add_row(facts, knob, "required" if default is inspect.Parameter.empty else f"{default!r}")
     for knob, axis in spec.search.items():
         add_row(facts, f"search {knob}", axis)
     for dialect, knobs in method.DIALECTS.items():

@@ -47,7 +47,7 @@ SPEC = Spec(
     cost="1 gradient, 1 Hessian product a Lanczos vector, 1 value",
     gradient_equivalents=(3.0, math.inf),
     memory=0.0,
-    search={"sigma": LogUniform(1e-3, 1e2), "maxiter": Choice((5, 10, 30, 100))},
+    search={"sigma": LogUniform(1e-3, 1e2), "maxiter": Choice((5, 10, 30, 100, 200))},
 )
 
 DIALECTS: Dialects = {"paper": {"sigma": 1.0, "schedule": "gradient"}}

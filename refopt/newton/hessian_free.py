@@ -93,8 +93,8 @@ def step(
 
     Ends as CONVERGED at a zero gradient of all examples, as BREAKDOWN where a product was not finite. Where nothing
     lower was found x stays, as the next batch may do better; LINE_SEARCH_FAILED says so if the batch is all there is.
-    Raises ValueError for an unknown preconditioner or model, exponent or decay outside [0, 1], eps < 0, maxiter < 1 or
-    a `curvature_batch` out of range; TypeError where the objective lacks what the preconditioner needs.
+    Raises ValueError for an unknown preconditioner or model, exponent or decay outside [0, 1], eps < 0, maxiter < 1, c1
+    outside (0, 1) or a `curvature_batch` out of range; TypeError where the objective lacks what these need.
     """
     known = ("none", "fisher", "gauss-newton")
     require(preconditioner in known, "preconditioner must be 'none', 'fisher' or 'gauss-newton'", preconditioner)

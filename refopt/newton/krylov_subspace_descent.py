@@ -85,8 +85,8 @@ def step(
     `curvature_batch` and `search_batch` are the sizes of B and C. The status is NEGATIVE_CURVATURE where P has a
     negative eigenvalue, CONVERGED at a zero gradient of all examples, BREAKDOWN where a product was not finite,
     LINE_SEARCH_FAILED where all batches are all examples and BFGS found nothing lower. Raises ValueError for vectors
-    or inner < 1, an unknown matrix or preconditioner, floor outside (0, 1] or a batch out of range; TypeError where the
-    objective lacks what these need.
+    or inner < 1, an unknown matrix or preconditioner, floor outside (0, 1], rtol < 0 or a batch out of range; TypeError
+    where the objective lacks what these need.
     """
     require(vectors >= 1, "vectors must be at least 1", vectors)
     require(inner >= 1, "inner must be at least 1", inner)

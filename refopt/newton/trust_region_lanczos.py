@@ -48,7 +48,7 @@ SPEC = Spec(
     cost="1 gradient, 1 Hessian product a Lanczos vector, 1 value",
     gradient_equivalents=(3.0, math.inf),
     memory=0.0,
-    search={"radius": LogUniform(1e-2, 1e2), "maxiter": Choice((5, 10, 30, 100))},
+    search={"radius": LogUniform(1e-2, 1e2), "maxiter": Choice((5, 10, 30, 100, 200))},
 )
 
 DIALECTS: Dialects = {"paper": {}}

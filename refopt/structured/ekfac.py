@@ -84,8 +84,8 @@ def step(
 ) -> tuple[Array, State]:
     """Take one step. `estimate="empirical"` takes the data's targets: moments of the empirical Fisher matrix.
 
-    Ends as BREAKDOWN where the step is not finite. Raises ValueError for a knob out of its range, or where the layers
-    do not cover all parameters.
+    Ends as BREAKDOWN, with x as it was, where the step is not finite. Raises ValueError for a knob out of its range, or
+    where the layers do not cover all parameters.
     """
     require(lr >= 0, "lr must be at least 0", lr)
     require(0 <= momentum < 1, "momentum must be in [0, 1)", momentum)
@@ -103,7 +103,7 @@ def step(
     factors = kronecker.running_mean(state.factors or new, new, eps_k)
 
     U_A, U_G, s = state.U_A, state.U_G, state.s
-    refresh = k % interval == 0 or k <= 3
+    refresh = k % interval == 0 or k <= 3 or not U_A
     if refresh:
         s_A, U_A = _eigenbases(factors.A)
         s_G, U_G = _eigenbases(factors.G)
@@ -113,9 +113,10 @@ def step(
     V = kronecker.matrices(grad, factors)
     Delta = {name: -U_A[name] @ ((U_A[name].T @ V[name] @ U_G[name]) / (s[name] + damping)) @ U_G[name].T for name in V}
     delta = lr * kronecker.flat(Delta) + momentum * state.delta
-    status = Status.RUNNING if all_finite(delta) else Status.BREAKDOWN
     info = {"flops": _flops(S, refresh)}
-    return x + delta, State(k, state.seed, delta, factors, U_A, U_G, s, status, info)
+    if not all_finite(delta):
+        return x, state._replace(k=k, status=Status.BREAKDOWN, info=info)
+    return x + delta, State(k, state.seed, delta, factors, U_A, U_G, s, info=info)
 
 
 def _eigenbases(M: Matrices) -> tuple[Matrices, Matrices]:

@@ -14,6 +14,7 @@ gradient matrix V = E[a g^T]. Its block of the Fisher matrix is approximated by 
     x = x + delta
 
     every T1 steps:   rho = (f(x + delta) - f(x)) / M(delta);   lam *= w1 if rho > 3/4,  lam /= w1 if rho < 1/4
+                      where M(delta) < 0: with alpha or mu fixed, delta may climb even in the model
     every T2 steps:   gamma = the best by M(delta) of gamma, w2 gamma, gamma / w2
     every T3 steps, and the first three:   the inverses
 
@@ -23,7 +24,9 @@ Source: J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, Algorithm 2; convolu
 2016, arXiv:1602.01407 ("expand") and R. Eschenhagen et al., NeurIPS 2023, arXiv:2311.00636 ("reduce").
 Cost: 1 gradient, a forward and a backward pass with model-sampled targets, 2 exact Fisher products, a value every T1
 steps; 2 d_in d_out (d_in + d_out) + batch (d_in^2 + d_out^2) flops a layer; every T3 steps 2 d^3 flops a factor of
-size d, three times that with every T2. Memory: 1 vector and 2 (d_in^2 + d_out^2) a layer.
+size d, three times that with every T2.
+Memory: 1 vector and 2 (d_in^2 + d_out^2) a layer; "block_tridiagonal" takes another vector, and
+2 (d_in d_in' + d_out d_out') for each pair of neighbours.
 Differs: the paper's first lam is 150, for losses summed over pixels; 1 suits a mean over examples. Its tau1 = 1/8 and
 tau2 = 1/4 are for batches of thousands; here all examples are used unless told. Ports to PyTorch fix alpha (`lr`) and
 mu (`momentum`), so they need no Fisher product and adapt nothing, and often take the data's targets for the model's:
@@ -93,8 +96,9 @@ STRUCTURES = {
 
 
 def init(x: Array, *, seed: int = 0, lam: float = 1.0, l2: float = 0.0) -> State:
-    """Return the state before the first step, `lam` being the first damping. Raises ValueError for lam <= 0."""
+    """Return the state before the first step, `lam` being the first damping. ValueError for lam <= 0 or l2 < 0."""
     require(lam > 0, "lam must be positive", lam)
+    require(l2 >= 0, "l2 must be at least 0", l2)
     return State(0, seed, delta=namespace(x).zeros_like(x), lam=lam, gamma=math.sqrt(lam + l2))
 
 
@@ -121,9 +125,11 @@ def step(
 
     `lr` and `momentum` fix alpha and mu; with both fixed, lam and gamma stay as they are. `tau1` and `tau2` are the
     shares of the batch that the factors and the Fisher products see. `workers` threads share the factors at inversion.
-    Ends as BREAKDOWN where the model is not finite. Raises ValueError for a knob out of its range, or where the layers
-    do not cover all parameters.
+    Ends as BREAKDOWN, with x as it was, where the model is not finite. Raises ValueError for a knob out of its range,
+    or where the layers do not cover all parameters.
     """
+    require(lr is None or lr >= 0, "lr must be None or at least 0", lr)
+    require(momentum is None or 0 <= momentum < 1, "momentum must be None or in [0, 1)", momentum)
     require(l2 >= 0, "l2 must be at least 0", l2)
     require(0 <= decay < 1, "decay must be in [0, 1)", decay)
     require(structure in STRUCTURES, f"structure must be one of {', '.join(STRUCTURES)}", structure)
@@ -145,7 +151,7 @@ def step(
     adaptive = lr is None or momentum is None
     w1, w2 = (19.0 / 20.0) ** T1, (19.0 / 20.0) ** (T2 / 2)
     search = adaptive and k % T2 == 0
-    refresh = search or k % T3 == 0 or k <= 3
+    refresh = search or k % T3 == 0 or k <= 3 or state.inverse is None
     V = kronecker.matrices(grad, factors)
     if adaptive:
         F = _share(objective, tau2, state.seed, k, "products").fisher(x)
@@ -162,13 +168,15 @@ def step(
         tried.append((M, gamma, delta, inverse))
     M, gamma, delta, inverse = min(tried, key=lambda one: (math.isnan(one[0]), one[0]))
 
-    info = {"M": M, "rho": None, "flops": _flops(STRUCTURES[structure], S, len(tried), refresh)}
-    if adaptive and k % T1 == 0:
+    flops = _flops(STRUCTURES[structure], S, len(tried), refresh)
+    info = {"M": M if adaptive else None, "rho": None, "flops": flops}
+    if not all_finite(delta):
+        return x, state._replace(k=k, status=Status.BREAKDOWN, info=info)
+    if k % T1 == 0 and M < 0.0:
         rho = reduction_ratio(value, objective.value(x + delta), -M, x)
         lam = lam * w1 if rho > 0.75 else lam / w1 if not rho >= 0.25 else lam
         info["rho"] = rho
-    status = Status.RUNNING if all_finite(delta) else Status.BREAKDOWN
-    return x + delta, State(k, state.seed, delta, lam, gamma, factors, inverse, status, info)
+    return x + delta, State(k, state.seed, delta, lam, gamma, factors, inverse, info=info)
 
 
 def _share(objective: Objective, tau: float, seed: int, k: int, purpose: str) -> Objective:
@@ -199,8 +207,9 @@ def model_minimum(
     u, v = float(grad @ Delta), float(grad @ delta_0)
     if alpha is None and mu is None:
         det = a * c - b * b
-        # Not so at the first step, and where the two directions are parallel.
-        mu = -(a * v - b * u) / det if det > 1e-12 * a * c else 0.0
+        # There is one direction at the first step and, but for rounding, where the two are parallel.
+        rounding = 1e3 * float(namespace(grad).finfo(grad.dtype).eps) * a * c
+        mu = -(a * v - b * u) / det if det > rounding else 0.0
     if alpha is None:
         assert mu is not None
         alpha = -(u + b * mu) / a if a > 0.0 else 0.0

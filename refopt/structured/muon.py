@@ -16,10 +16,10 @@ The iteration moves every singular value s of U / |U|_F by a s + b s^3 + c s^5, 
 steps s in [0.01, 1] lies in [0.68, 1.14]. So X is near the polar factor P Q^T of U = P S Q^T: steepest descent in the
 spectral norm, and the first step of Shampoo. The products are taken on the shorter side.
 A kernel (..., d_in, d_out) of more axes is the matrix (... d_in, d_out); without a `layout` x is one column, and X its
-direction. Vectors, embeddings and the output layer are not Muon's. `wrappers.on_matrices(muon, adamw)` gives AdamW the
-vectors, `wrappers.groups` all three:
+direction. Vectors, scalars of shape (1, 1) too, embeddings and the output layer are not Muon's.
+`wrappers.on_matrices(muon, adamw)` gives AdamW the vectors, `wrappers.groups` all three:
 
-    hidden = lambda name, shape: len(shape) >= 2 and name != "dense2.W"
+    hidden = lambda name, shape: sum(d > 1 for d in shape) >= 2 and name != "dense2.W"
     groups(layout, {"hidden": (hidden, muon, {"lr": 0.02}), "rest": (lambda *part: True, adamw, {"lr": 3e-4})})
 
 Source: K. Jordan et al., Muon: an optimizer for hidden layers in neural networks, 2024, kellerjordan.github.io/posts/

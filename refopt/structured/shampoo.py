@@ -183,10 +183,13 @@ def inverse_root(L_i: Array, p: int, eps: float, ridge: float, roots: Roots) -> 
 
 
 def bound(graft: Graft) -> Bound:
-    """Return the graft as a bound method: at lr = 1 if it was a name or a module."""
+    """Return the graft as a bound method: at lr = 1 if it was a name or a module. Raises TypeError for neither."""
     if isinstance(graft, Bound):
         return graft
-    return bind(get(graft) if isinstance(graft, str) else graft, lr=1.0)
+    method = get(graft) if isinstance(graft, str) else graft
+    if not isinstance(method, Method):
+        raise TypeError(f"graft must be the name of a method, a method or what bind returned, got {graft!r}")
+    return bind(method, lr=1.0)
 
 
 def step_of(graft: Bound, g: Array, state: Any) -> tuple[Array, Any]:

@@ -2,9 +2,9 @@ r"""One method on the matrices of a layout, another on everything else: muon+ada
 
     on_matrices(muon, adamw)  =  groups(layout, {"matrices": (matrix, muon, ...), "rest": (else, adamw, ...)})
 
-a matrix being a part with two axes longer than 1, for the layout that `init` and `step` are given: by `minimize`, the
-problem's. The knobs are those of the first method under their own names, and those of the second after its name: lr and
-adamw_lr.
+a matrix being a part with two or more axes longer than 1, for the layout that `init` and `step` are given: by
+`minimize`, the problem's. The knobs are those of the first method under their own names, and those of the second after
+its name: lr and adamw_lr.
 Cost and memory: those of `groups`.
 """
 
@@ -25,7 +25,7 @@ Shape = tuple[int, ...]
 
 
 def on_matrices(method: Method, rest: Method) -> Wrapped:
-    """Return `method` on the parts of a layout with two axes longer than 1 or more, and `rest` on the others.
+    """Return `method` on the parts of a layout with two or more axes longer than 1, and `rest` on the others.
 
     Raises ValueError for a method that reports another point than it iterates; a run raises MissingPart, a TypeError,
     where the layout lacks either kind of part.

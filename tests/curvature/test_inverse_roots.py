@@ -89,11 +89,20 @@ def test_the_root_is_known_to_1e_10_for_every_p(p, digits):
 @pytest.mark.parametrize("p", range(1, 9))
 def test_a_ridge_gives_a_matrix_of_low_rank_a_root_known_to_1e_10(p):
     V = np.linalg.qr(np.random.default_rng(2).normal(size=(30, 4)))[0]  # A = 100 V V^T has rank 4, exact root below
-    for solve, top in ((inverse_pth_root, 100.0), (lambda *a, **k: coupled_newton(*a, **k).x, 200.0)):  # |A|_F = 200
-        small, large = (1e-5 * top) ** (-1 / p), (100.0 + 1e-5 * top) ** (-1 / p)
-        root = small * (np.eye(30) - V @ V.T) + large * V @ V.T
-        X = solve(100.0 * V @ V.T, p, ridge=1e-5)
+    small, large = (1e-5 * 100.0) ** (-1 / p), (100.0 + 1e-5 * 100.0) ** (-1 / p)
+    root = small * (np.eye(30) - V @ V.T) + large * V @ V.T
+    for X in (inverse_pth_root(100.0 * V @ V.T, p, ridge=1e-5), coupled_newton(100.0 * V @ V.T, p, ridge=1e-5).x):
         assert np.linalg.norm(X - root, 2) < 1e-10 * np.linalg.norm(root, 2)
+
+
+@pytest.mark.parametrize("p", [1, 2, 4])
+@pytest.mark.parametrize("spectrum", [np.linspace(0.0, 1.0, 64), np.logspace(-8, 0, 64)])
+def test_both_ways_take_the_ridge_for_a_part_of_the_largest_eigenvalue(backend, p, spectrum):
+    """The smallest entries of the spectrum show the ridge alone: of |A|_F it would be up to 8 times as much."""
+    Q = np.linalg.qr(np.random.default_rng(5).normal(size=(64, 64)))[0]
+    A = backend.array((Q * spectrum) @ Q.T)
+    by_eigh, by_products = inverse_pth_root(A, p, ridge=1e-4), coupled_newton(A, p, ridge=1e-4).x
+    np.testing.assert_allclose(backend.numpy(by_products), backend.numpy(by_eigh), rtol=0.0, atol=0.03 * 1e4 ** (1 / p))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

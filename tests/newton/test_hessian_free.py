@@ -255,6 +255,7 @@ def test_ways_to_end() -> None:
         ({"decay": 1.1}, r"decay must be in \[0, 1\], got 1.1"),
         ({"eps": -1}, "eps must be at least 0, got -1"),
         ({"maxiter": 0}, "maxiter must be at least 1, got 0"),
+        ({"c1": 1.0}, r"c1 must be in \(0, 1\), got 1.0"),
         ({"model": "cubic"}, "model must be 'damped' or 'undamped', got 'cubic'"),
     ],
 )

@@ -74,6 +74,8 @@ ONE_HOT = {
     "dense first": Stack(PerPosition(Dense(CODES, 6)), Attention(), PerPosition(Dense(2, CODES))),
     "norm first": Stack(PerPosition(LayerNorm(CODES, eps=0.1)), Residual(Attention(), PerPosition(Dense(1, CODES)))),
     "begins without weights": Stack(Attention(), PerPosition(Stack(tanh, Dense(1, CODES)))),
+    "begins without weights at each position": Stack(PerPosition(tanh), PerPosition(Dense(CODES, CODES))),
+    "begins with a branch without weights": Stack(Residual(PerPosition(tanh)), PerPosition(Dense(CODES, CODES))),
 }
 _rng = np.random.default_rng(8)
 B = 5

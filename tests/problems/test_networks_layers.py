@@ -14,13 +14,15 @@ from problems.networks.layers import (
     Conv2d,
     Dense,
     Flatten,
+    PerPosition,
     Residual,
     Stack,
 )
 from problems.networks.network import network_objective
-from refopt.layout import Layout
+from refopt import Layout, minimize
+from refopt.structured import ekfac
 from tests.problems import small
-from tests.problems.stacks import CLASSES, IMAGES, OF_MAPS, OF_ONE, gelu, point, tanh
+from tests.problems.stacks import CLASSES, IMAGES, OF_MAPS, OF_ONE, REAL, gelu, point, tanh
 
 
 @pytest.mark.parametrize("net", [OF_MAPS["convolutions"], OF_MAPS["dense residual"]])
@@ -143,3 +145,56 @@ def test_misuse_is_named():
         AveragePool(0)
     with pytest.raises(ValueError, match="axes must be at least 2"):
         Bias(1)
+
+
+class Scale:
+    """z = w a elementwise, with the passes of a gradient, and parameters that no Kronecker factor describes."""
+
+    kind, gain, shapes = "scale", None, {"w": (3,)}
+
+    def forward(self, p, a):
+        return p["w"] * a, (p["w"], a)
+
+    def backward(self, cache, gz, *, to_input=True):
+        return cache[0] * gz, gz
+
+    def gradients(self, cache, back):
+        return {"w": np.sum(cache[1] * back, axis=-2)}
+
+
+class WithoutFactors(Scale):
+    """The same, and it says that it has no factors."""
+
+    def factors(self, cache, back):
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"), [(Scale(), "scale1"), (Residual(Scale()), "residual1.scale1"), (PerPosition(Scale()), "scale1")]
+)
+def test_a_layer_that_lacks_a_pass_is_named_where_the_pass_is_needed(layer, name):
+    inputs = REAL if isinstance(layer, PerPosition) else IMAGES.reshape(5, 32)[:, :3]
+    objective = network_objective(Stack(layer), small.LOSSES["squared"], inputs, inputs)
+    x = np.ones(3)
+    assert objective.grad(x).shape == (3,)
+    for part, which in (
+        ("linearize", "r_forward"),
+        ("ggn", "r_forward"),
+        ("fisher", "r_forward"),
+        ("ggn_diagonal", "squared_backward"),
+        ("layers", "factors"),
+    ):
+        with pytest.raises(TypeError, match=f"this needs {which} of every layer; there is none in {name}$"):
+            getattr(objective, part)(x)
+
+
+def test_parameters_without_factors_are_named_by_kfac():
+    rows = IMAGES.reshape(5, 32)[:, :3]
+    net = Stack(Dense(3, 3), Residual(WithoutFactors()))
+    objective = network_objective(net, small.LOSSES["squared"], rows, rows)
+    x = point(net)
+    assert objective.grad(x).shape == x.shape
+    with pytest.raises(
+        TypeError, match=r"factors of every layer with parameters; there are none for residual1.scale1.w"
+    ):
+        minimize(objective, ekfac, x0=x, steps=1)

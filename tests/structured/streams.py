@@ -1,4 +1,4 @@
-"""Streams of gradients of a layout, and what an orthogonal change of a matrix's bases does to them."""
+"""Streams of gradients of a layout, what an orthogonal change of a matrix's bases does to them, and shared weights."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import numpy as np
 
 from refopt import Layout, bind
 from refopt.objective import Objective
+
+SHARED_WEIGHTS: list[tuple[str, dict[str, Any]]] = [
+    ("conv_digits", {"channels": (2,)}),
+    ("char_lm", {"context": 4, "width": 4, "examples": 16}),
+]
+"""Problems whose layers act at several positions, by name and size: convolutions, attention."""
 
 EVERY_ORDER = Layout({"scalar": (), "b": (3,), "W": (4, 2), "T": (2, 3, 2), "K": (2, 1, 3, 2)})
 

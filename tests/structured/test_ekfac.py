@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
 import problems
-from refopt import bind, minimize
+from refopt import Status, bind, minimize
 from refopt.curvature import kronecker
 from refopt.objective import Layer, Objective
 from refopt.structured import ekfac
+from tests.structured.streams import SHARED_WEIGHTS
 
 HostArray = np.ndarray
 
@@ -121,6 +125,9 @@ def test_moments_move_with_the_papers_decay_from_what_kfac_has() -> None:
     kfac = np.outer(np.linalg.eigvalsh(factors.A["dense"]), np.linalg.eigvalsh(factors.G["dense"]))
     measured = ekfac.sums_of_squares({"dense": layer}, state.U_A, state.U_G)["dense"] / 20
     np.testing.assert_allclose(state.s["dense"], 2 / 3 * kfac + 1 / 3 * measured)  # eps_3 = 1 - 1/3
+    for k, eps_k in ((19, 18 / 19), (1001, 0.95)):  # at most 0.95
+        _, later = step(one_layer(layer, np.ones(12)), x, state._replace(k=k - 1))
+        np.testing.assert_allclose(later.s["dense"], eps_k * state.s["dense"] + (1 - eps_k) * measured)
 
 
 def test_it_needs_fewer_steps_than_the_gradient_it_preconditions() -> None:
@@ -146,3 +153,58 @@ def test_the_empirical_fisher_matrix_is_of_the_datas_targets() -> None:
         _, state = ekfac.step(f, x, ekfac.init(x), estimate=estimate)
         squares = ekfac.sums_of_squares(f.layers(x, **drawn), state.U_A, state.U_G)
         np.testing.assert_allclose(state.s["dense2"], squares["dense2"] / f.n_examples)
+
+
+@pytest.mark.parametrize("shared", ["expand", "reduce"])
+@pytest.mark.parametrize(("name", "size"), SHARED_WEIGHTS)
+def test_weights_shared_over_positions_take_the_same_path_on_every_backend(
+    name: str, size: dict[str, Any], shared: Any, backend: Any
+) -> None:
+    want = minimize(problems.get(name, **size), ekfac, steps=3, shared=shared)
+    got = minimize(problems.get(name, like=backend.array([]), **size), ekfac, steps=3, shared=shared)
+    np.testing.assert_allclose(backend.numpy(got.x), want.x, rtol=1e-7, atol=1e-10)
+
+
+def test_a_step_that_is_not_finite_ends_the_run_at_the_last_point() -> None:
+    layer = correlated(9)
+    f = one_layer(layer, np.ones(12))
+    before = minimize(f, ekfac, x0=np.zeros(12), steps=2)
+    nan = layer._replace(output_grads=math.nan * layer.output_grads)
+    f.layers = lambda x, seed=None, k=0: {"dense": layer if k < 2 else nan}
+    result = minimize(f, ekfac, x0=np.zeros(12), steps=9)
+    assert (result.status, result.steps) == (Status.BREAKDOWN, 3)
+    np.testing.assert_array_equal(result.x, before.x)
+    _, after = ekfac.step(one_layer(layer, np.ones(12)), result.x, result.state)  # whoever goes on can do so
+    assert after.status is Status.RUNNING
+
+
+def test_a_breakdown_in_the_first_steps_leaves_the_basis_to_the_next() -> None:
+    layer = correlated(9)
+    nan = layer._replace(output_grads=math.nan * layer.output_grads)
+    x, state = np.zeros(12), ekfac.init(np.zeros(12))
+    for now in (*[nan] * 4, layer):
+        x, state = ekfac.step(one_layer(now, np.ones(12)), x, state)
+    assert state.status is Status.RUNNING
+    assert np.all(np.isfinite(dense(state)))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"lr": -1.0}, "lr must be at least 0, got -1.0"),
+        ({"momentum": 1.2}, r"momentum must be in \[0, 1\), got 1.2"),
+        ({"damping": 0.0}, "damping must be positive, got 0.0"),
+        ({"decay": 1.0}, r"decay must be in \[0, 1\), got 1.0"),
+        ({"estimate": "exact"}, "estimate must be 'sampled' or 'empirical', got 'exact'"),
+        ({"shared": "sum"}, "shared must be 'expand' or 'reduce', got 'sum'"),
+        ({"interval": 0}, "interval must be at least 1, got 0"),
+    ],
+)
+def test_knobs_out_of_range_are_named(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        minimize(one_layer(correlated(0), np.ones(12)), ekfac, x0=np.zeros(12), steps=1, **options)
+
+
+def test_layers_must_cover_the_parameters() -> None:
+    with pytest.raises(ValueError, match="cover each of the 13 parameters once; 12:13 belongs to none"):
+        minimize(one_layer(correlated(0), np.ones(13)), ekfac, x0=np.zeros(13), steps=1)

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pytest
 
 import problems
-from refopt import bind, minimize
+from refopt import Status, bind, minimize
 from refopt.first_order import sgd
 from refopt.objective import Layer, Objective
 from refopt.structured import kfac
+from tests.structured.streams import SHARED_WEIGHTS
+
+HostArray = np.ndarray
 
 
 def test_it_needs_far_fewer_steps_than_gradient_descent() -> None:
@@ -53,6 +59,7 @@ def test_fixed_coefficients_need_no_fisher_product_and_adapt_nothing() -> None:
     x0 = np.ones(15)
     minimize(f, kfac, x0=x0, steps=21, lr=0.2, momentum=0.5, lam=1e-12, callback=lambda step: seen.append(step))
     assert {(step.state.lam, step.state.gamma) for step in seen} == {(1e-12, 1e-6)}
+    assert [step.state.info["M"] for step in seen[1:]] == [None] * 21  # no model was asked for
     first, second = seen[1].x - seen[0].x, seen[2].x - seen[1].x
     natural = [np.linalg.solve(fisher, f.grad(step.x)) for step in seen[:2]]
     np.testing.assert_allclose(first, -0.2 * natural[0], atol=1e-5)
@@ -157,9 +164,10 @@ def test_factors_are_means_over_the_batch_with_the_papers_decay() -> None:
     np.testing.assert_allclose(state.factors.G["dense"], np.eye(3), atol=1e-12)
     other = layer._replace(inputs=2.0 * layer.inputs)
     f.layers = lambda x, seed=None, k=0: {"dense": other}
-    _, second = step(f, x, state)
-    # eps_2 = min(1 - 1/2, 0.95)
-    np.testing.assert_allclose(second.factors.A["dense"], 2.5 * state.factors.A["dense"], rtol=1e-12)
+    for k, eps_k in ((2, 0.5), (20, 0.95), (1000, 0.95)):  # eps_k = min(1 - 1/k, 0.95)
+        _, later = step(f, x, state._replace(k=k - 1))
+        expected = (eps_k + 4.0 * (1 - eps_k)) * state.factors.A["dense"]
+        np.testing.assert_allclose(later.factors.A["dense"], expected, rtol=1e-12)
 
 
 def test_the_update_minimises_the_model_over_its_plane() -> None:
@@ -209,6 +217,23 @@ def test_inverses_wait_for_their_turn() -> None:
 
 
 @pytest.mark.parametrize("structure", ["block_diagonal", "block_tridiagonal"])
+def test_workers_take_the_same_path(structure: str) -> None:
+    problem = problems.get("mlp_digits", hidden=(5, 4))
+    one, three = (minimize(problem, kfac, steps=3, structure=structure, workers=workers) for workers in (1, 3))
+    np.testing.assert_array_equal(one.x, three.x)
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": "reduce", "structure": "block_tridiagonal"}])
+@pytest.mark.parametrize(("name", "size"), SHARED_WEIGHTS)
+def test_weights_shared_over_positions_take_the_same_path_on_every_backend(
+    name: str, size: dict[str, Any], options: dict[str, Any], backend: Any
+) -> None:
+    want = minimize(problems.get(name, **size), kfac, steps=3, **options)
+    got = minimize(problems.get(name, like=backend.array([]), **size), kfac, steps=3, **options)
+    np.testing.assert_allclose(backend.numpy(got.x), want.x, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("structure", ["block_diagonal", "block_tridiagonal"])
 def test_strong_damping_makes_it_gradient_descent(structure: str) -> None:
     problem = problems.get("mlp_digits", hidden=(4,))
     result = minimize(problem, kfac, steps=1, lam=1e8, structure=structure)
@@ -218,6 +243,15 @@ def test_strong_damping_makes_it_gradient_descent(structure: str) -> None:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
+        ({"lam": 0.0}, "lam must be positive, got 0.0"),
+        ({"l2": -5.0}, "l2 must be at least 0, got -5.0"),
+        ({"lr": -1.0}, "lr must be None or at least 0, got -1.0"),
+        ({"momentum": 1.2}, r"momentum must be None or in \[0, 1\), got 1.2"),
+        ({"momentum": -0.1}, r"momentum must be None or in \[0, 1\), got -0.1"),
+        ({"decay": 1.0}, r"decay must be in \[0, 1\), got 1.0"),
+        ({"T1": 0}, r"T1, T2 and T3 must be at least 1, got \(0, 20, 20\)"),
+        ({"T3": 0}, r"T1, T2 and T3 must be at least 1, got \(5, 20, 0\)"),
+        ({"tau1": 1.5}, r"tau1 and tau2 must be in \(0, 1\], got \(1.5, 1.0\)"),
         ({"structure": "tridiagonal"}, "structure must be one of block_diagonal, block_tridiagonal, got 'tridiagonal'"),
         ({"estimate": "exact"}, "estimate must be 'sampled' or 'empirical', got 'exact'"),
         ({"shared": "sum"}, "shared must be 'expand' or 'reduce', got 'sum'"),
@@ -241,6 +275,7 @@ def test_the_model_is_that_of_the_exact_fisher_matrix_with_all_damping() -> None
     f, _, fisher = linear_network(40, 5, 3, seed=0)
     init, step = bind(kfac, lam=2.0, l2=0.7)
     x, state = np.ones(15), init(np.ones(15))
+    assert state.gamma == pytest.approx(math.sqrt(2.7))
     for _ in range(3):
         new, state = step(f, x, state)
         F, g, delta = fisher + 2.7 * np.eye(15), f.grad(x), new - x
@@ -259,6 +294,62 @@ def test_damping_follows_the_reduction_ratio(rho: float, change: float) -> None:
     _, state = step(f, x, init(x))
     assert state.info["rho"] == pytest.approx(rho)
     assert state.lam == pytest.approx(10.0 * change)
+
+
+@pytest.mark.parametrize("fixed", [{"lr": 100.0}, {"momentum": 0.9}])
+def test_a_step_that_climbs_in_the_model_says_nothing_about_the_damping(fixed: dict[str, float]) -> None:
+    """Its ratio is 1 where the model is right that f rises: lam would fall."""
+    f, _, _ = linear_network(40, 5, 3, seed=0)
+    init, step = bind(kfac, T1=1, lam=1.0, **fixed)
+    x = np.ones(15)
+    new, state = step(f, x, init(x)._replace(k=3, delta=1e3 * f.grad(x)))
+    assert state.info["M"] > 0.0
+    assert f.value(new) > f.value(x)
+    assert (state.lam, state.info["rho"]) == (1.0, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_two_directions_that_part_by_rounding_alone_are_one(dtype: str) -> None:
+    Delta = np.random.default_rng(0).normal(size=9).astype(dtype)
+    delta_0, eps = (0.7 * Delta).astype(dtype), float(np.finfo(dtype).eps)
+    for part, second in ((4.0 * eps, False), (1e5 * eps, True)):  # of the determinant beside its terms
+        model = (-Delta, Delta, Delta, delta_0, (1.0 - part) * delta_0, 0.0)
+        _, delta = kfac.model_minimum(*model)
+        _, alone = kfac.model_minimum(*model, mu=0.0)
+        assert np.array_equal(delta, alone) != second
+
+
+@pytest.mark.parametrize("options", [{}, {"lr": 0.1, "momentum": 0.9}])
+def test_a_model_that_is_not_finite_ends_the_run_at_the_last_point(options: dict[str, float]) -> None:
+    problem = problems.get("mlp_digits", hidden=(4,))
+    whole, broken = problem.objective.layers, set[int]()
+
+    def layers(x: HostArray, *, seed: int | None = None, k: int = 0) -> dict[str, Layer]:
+        found = whole(x, seed=seed, k=k)
+        nan = {name: layer._replace(inputs=math.nan * layer.inputs) for name, layer in found.items()}
+        return nan if k in broken else found
+
+    problem.objective.layers = layers
+    before = minimize(problem, kfac, steps=2, **options)
+    broken.add(2)
+    result = minimize(problem, kfac, steps=9, **options)
+    assert (result.status, result.steps) == (Status.BREAKDOWN, 3)
+    np.testing.assert_array_equal(result.x, before.x)
+    assert np.all(np.isfinite(result.state.delta))
+    _, after = kfac.step(problem.objective, result.x, result.state, **options)  # whoever goes on can do so
+    assert after.status is Status.RUNNING
+
+
+def test_a_breakdown_in_the_first_steps_leaves_the_inverses_to_the_next() -> None:
+    f, layer, _ = linear_network(40, 5, 3, seed=0)
+    nan = layer._replace(inputs=math.nan * layer.inputs)
+    init, step = bind(kfac)
+    x, state = np.ones(15), init(np.ones(15))
+    for now in (*[nan] * 4, layer):
+        f.layers = lambda x, seed=None, k=0, now=now: {"dense": now}
+        x, state = step(f, x, state)
+    assert state.status is Status.RUNNING
+    assert state.inverse is not None
 
 
 def test_damping_waits_for_its_turn() -> None:

@@ -45,6 +45,8 @@ def test_a_graft_is_a_name_a_module_or_bound() -> None:
     assert np.max(np.abs(tuned - by_name)) > 1e-3
     with pytest.raises(ValueError, match="unknown method 'adm'; did you mean 'adam'"):
         points(shampoo, G, graft="adm")
+    with pytest.raises(TypeError, match="graft must be the name of a method, a method or what bind returned, got 3"):
+        points(shampoo, G, graft=3)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (3, 5), (6, 2), (4, 1)])
@@ -110,8 +112,9 @@ def test_a_block_that_nothing_exceeds_changes_nothing(block: int) -> None:
 
 def test_both_ways_to_the_roots_agree() -> None:
     G = stream(EVERY_ORDER.n)
-    eigh, newton = (points(shampoo, G, layout=EVERY_ORDER, eps=1e-2, roots=roots) for roots in ("eigh", "newton"))
-    np.testing.assert_allclose(newton, eigh, atol=1e-9)
+    for damping, atol in (({"eps": 1e-2}, 1e-9), ({"eps": 0.0, "ridge": 0.1}, 1e-4)):
+        eigh, newton = (points(shampoo, G, layout=EVERY_ORDER, roots=roots, **damping) for roots in ("eigh", "newton"))
+        np.testing.assert_allclose(newton, eigh, atol=atol)
 
 
 def test_where_newton_fails_the_eigendecomposition_steps_in() -> None:

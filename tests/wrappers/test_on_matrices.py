@@ -43,6 +43,16 @@ def test_options_of_init_reach_both_methods_each_with_its_own_layout() -> None:
     np.testing.assert_array_equal(minimize(MLP, on_matrices(lamb, sgd), steps=1).x[matrices], both[matrices])
 
 
+def test_a_scalar_in_the_shape_of_a_matrix_goes_to_the_rest() -> None:
+    fixup = problems.get("resnet_digits", depth=4, width=3)
+    shapes = fixup.layout.shapes
+    assert shapes["bias1.b"] == shapes["residual1.multiplier1.m"] == (1, 1)
+    x0 = fixup.x0 + 0.1  # at the start, where the last layer is 0, hardly anything moves
+    result = minimize(fixup, on_matrices(muon, adamw), x0=x0, steps=1, lr=0.0, adamw_lr=0.1)
+    moved = {name for name, part in fixup.layout.split(result.x - x0).items() if np.any(part != 0.0)}
+    assert moved == {name for name in shapes if not name.endswith(".W")}
+
+
 def test_misuse() -> None:
     method = on_matrices(muon, adamw)
     with pytest.raises(TypeError, match="no hyperparameter 'adamw_rl'; did you mean 'adamw_lr'"):

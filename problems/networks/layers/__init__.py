@@ -1,4 +1,4 @@
-"""Layers that know their own derivatives, written out: one layer a file, the passes they share in `layer`."""
+"""Layers that know their own derivatives, written out: each kind in a file, the passes they share in `layer`."""
 
 from problems.networks.layers.activation import ACTIVATIONS, Activation, logistic, softmax, softplus
 from problems.networks.layers.attention import Attention

@@ -17,7 +17,10 @@ Forward, backward and gradients give a gradient; the two R-passes after them a H
 gradients a Gauss-Newton product; squared_backward, from the outputs' own curvatures, the diagonal of the Gauss-Newton
 matrix, short of what two units, positions or paths share on the way to the loss. All axes are counted from the right: a
 leading axis carries several directions, or batches of one example, through the same code. Where the input is data,
-`to_input=False` spares ga, and Ra is None. A layer that lacks a pass raises TypeError with its kind and the pass.
+`to_input=False` spares ga, and Ra is None; up to the first weights so are Rz and Rgz.
+
+Only a part of an objective that takes a pass asks for it: a layer that lacks it, or has parameters and no factors, is
+then named in a TypeError. A layer made of others has them, by name, as `layers`.
 Sources: B. A. Pearlmutter, Neural Computation 6(1), 1994; S. Becker, Y. LeCun, Proc. 1988 Connectionist Models Summer
 School, 1989, without their term in f''.
 """
@@ -26,7 +29,7 @@ School, 1989, without their term in f''.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from backends.arrays import Array
@@ -64,7 +67,7 @@ class NetworkLayer(Protocol):
 
     def r_forward(self, cache: Any, rp: Parts, ra: Array | None) -> tuple[Array | None, Any]: ...
 
-    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]: ...
+    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array | None) -> tuple[Array | None, Parts]: ...
 
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:
         """Return {name: (inputs, gz)} of each layer inside that has weights: what Kronecker methods ask for.
@@ -72,3 +75,11 @@ class NetworkLayer(Protocol):
         inputs are (batch, d_in + 1), the constant 1 of a bias last, and gz (batch, d_out), so that the gradients of the
         batch sum to inputs^T gz; where T positions share the weights, (batch, T, d_in + 1) and (batch, T, d_out).
         """
+
+
+def lacking(layer: NetworkLayer, which: str, name: str = "") -> Iterator[str]:
+    """Yield the names, in the layer called `name`, of the layers that lack a pass."""
+    if not hasattr(layer, which):
+        yield name
+    for inner, own in getattr(layer, "layers", {}).items():
+        yield from lacking(own, which, ".".join(part for part in (name, inner) if part))

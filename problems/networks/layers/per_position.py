@@ -18,7 +18,7 @@ class PerPosition:
     """
 
     def __init__(self, layer: NetworkLayer) -> None:
-        self.layer = layer
+        self.layer, self.layers = layer, {"": layer}
         self.kind, self.gain, self.shapes = layer.kind, layer.gain, layer.shapes
 
     def init(self, like: Array, seed: int, purpose: str, gain: float) -> dict[str, Array]:
@@ -50,9 +50,9 @@ class PerPosition:
         rz, r_cache = self.layer.r_forward(own, rp, None if ra is None else rows(ra))
         return None if rz is None else _sequences(rz, shape), r_cache
 
-    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]:
+    def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array | None) -> tuple[Array | None, Parts]:
         own, shape = cache
-        rga, rgp = self.layer.r_backward(own, back, r_cache, rows(rgz))
+        rga, rgp = self.layer.r_backward(own, back, r_cache, None if rgz is None else rows(rgz))
         return None if rga is None else _sequences(rga, shape), rgp
 
     def factors(self, cache: Any, back: Any) -> dict[str, tuple[Array, Array]]:

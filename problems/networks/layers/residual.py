@@ -23,7 +23,7 @@ class Residual:
 
     def __init__(self, *layers: NetworkLayer) -> None:
         self.branch = Stack(*layers)
-        self.shapes = self.branch.shapes
+        self.layers, self.shapes = self.branch.layers, self.branch.shapes
 
     def init(self, like: Array, seed: int, purpose: str, gain: float) -> dict[str, Array]:
         return self.branch.init(like, seed, purpose, gain)
