@@ -76,6 +76,23 @@ def test_a_state_kept_between_runs_is_seen_whatever_else_is_wrong() -> None:
     assert str(found).startswith("your Adam has state not reset between runs; beyond that none of")
 
 
+def test_a_state_kept_between_runs_is_explained_from_the_first_run_with_what_else_is_wrong() -> None:
+    found = diagnose(Keeping(eps=1e-7), "adam", steps=20, streams=FEW)
+    assert found.causes == ("state not reset between runs", "eps=1e-07")
+    assert found.explains
+
+
+def test_float32_is_named_with_what_else_is_wrong() -> None:
+    found = diagnose(make_adam(dtype=np.float32, place="inside"), "adam", steps=20, streams=FEW)
+    assert found.causes == ("float32 accumulation", "eps inside the root")
+
+
+def test_two_mistakes_of_one_line_go_together() -> None:
+    wrong = make_adam(place="inside", correct=(True, False))
+    found = diagnose(wrong, "adam", steps=20, streams=("scales", "zeros"))
+    assert set(found.causes) == {"eps inside the root", "bias correction of the second moment missing"}
+
+
 def test_a_recording_is_diagnosed_without_its_candidate() -> None:
     recording = record(make_adam(eps=1e-7), 1e-3, streams=FEW, steps=range(1, 21))
     assert diagnose(recording, "adam", streams=FEW, steps=20).causes == ("eps=1e-07",)

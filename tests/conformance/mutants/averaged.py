@@ -16,12 +16,13 @@ def asgd(
     decays: bool = True,
     of_lr: bool = True,
     late: bool = False,
+    sign: float = 1.0,
 ) -> Update:
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
         k, last = state or (0, lr)
         now = last if late else lr
         eta = now / (1 + lambd * (now if of_lr else 1.0) * (k + counts)) ** alpha
-        return x - eta * (g + (lambd * x if decays else 0.0)), (k + 1, lr)
+        return x - eta * (sign * g + (lambd * x if decays else 0.0)), (k + 1, lr)
 
     return update
 
@@ -67,12 +68,13 @@ def schedule_free_adamw(
     of_z: float = 0.0,
     decay: float = 0.0,
     stale: bool = False,
+    beta2: float = 0.999,
 ) -> Update:
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
         g = g + l2 * x
         k, z, a, v, total = state or (0, x, x, 0 * x, 0.0)
-        old, v = v, 0.999 * v + (1 - 0.999) * g * g
-        bias = np.float64(1 - 0.999 ** (k + 1))
+        old, v = v, beta2 * v + (1 - beta2) * g * g
+        bias = np.float64(1 - beta2 ** (k + 1))
         lr_t = lr * np.sqrt(bias) if place == "lr" else lr
         c2 = bias if place == "v" else 1.0
         used = old if stale else v
@@ -90,6 +92,14 @@ TORCH = {"dialect": "torch"}
 OPTAX = {"dialect": "optax"}
 DECAY = {"weight_decay": 0.1}
 
+RIGHT: dict[str, tuple[Update, dict[str, Any]]] = {
+    "asgd": (asgd(), TORCH),
+    "schedule_free": (schedule_free(), {}),
+    "schedule_free with decay": (schedule_free(decay=0.1), DECAY),
+    "schedule_free_adamw": (schedule_free_adamw(), {}),
+    "schedule_free_adamw of optax": (schedule_free_adamw(place="v", decay=0.1), {**OPTAX, **DECAY}),
+}
+
 MUTANTS = {
     "ASGD: alpha 1": Mutant(asgd(alpha=1.0), "asgd", ("alpha=1.0",), TORCH),
     "ASGD: k from 1": Mutant(asgd(counts=1), "asgd", ("t starting at 2",), TORCH),
@@ -98,6 +108,11 @@ MUTANTS = {
     "ASGD: eta without lr": Mutant(asgd(of_lr=False), "asgd", ("lr outside the buffer",), TORCH),
     "ASGD: lr late": Mutant(asgd(late=True), "asgd", ("lr lagging one step",), TORCH),
     "ASGD: lambd forgotten": Mutant(asgd(lambd=0.0), "asgd", ("lambd=0.0",), TORCH),
+    "ASGD: ascends": Mutant(asgd(sign=-1.0), "asgd", ("the gradient's sign turned",), TORCH),
+    "ASGD: lambd 1e-3": Mutant(asgd(lambd=1e-3), "asgd", ("lambd=0.001",), TORCH),
+    "ASGD: no decay, alpha 1": Mutant(
+        asgd(alpha=1.0, decays=False), "asgd", ("lambd in eta alone", "alpha=1.0"), TORCH
+    ),
     "ASGD: from the average": Mutant(asgd_average, "asgd", ("the point to report in place of x",)),
     "Schedule-free: momentum 0.1": Mutant(schedule_free(0.1), "schedule_free", ("momentum=0.1",)),
     "Schedule-free: z and a swapped": Mutant(schedule_free(swapped=True), "schedule_free", ("momentum=0.1",)),
@@ -111,6 +126,21 @@ MUTANTS = {
         schedule_free(at_average=True), "schedule_free", ("the point to report in place of x",)
     ),
     "Schedule-free: decay of z": Mutant(schedule_free(l2_of_z=0.1), "schedule_free", ("decay of z",), DECAY),
+    "Schedule-free: by lr, momentum 0.95": Mutant(
+        schedule_free(0.95, power=1.0), "schedule_free", ("a mean with the weights lr", "momentum=0.95")
+    ),
+    "Schedule-free: old z, no decay": Mutant(
+        schedule_free(early=True), "schedule_free", ("a mean of z before its step", "weight_decay=0.0"), DECAY
+    ),
+    "Schedule-free AdamW: beta2 0.99": Mutant(schedule_free_adamw(beta2=0.99), "schedule_free_adamw", ("beta2=0.99",)),
+    "Schedule-free AdamW: uncorrected, eps 1e-7": Mutant(
+        schedule_free_adamw(place="", eps=1e-7), "schedule_free_adamw", ("bias correction missing", "eps=1e-07")
+    ),
+    "Schedule-free AdamW: eps inside, 1 / t": Mutant(
+        schedule_free_adamw(inside=True, power=0.0),
+        "schedule_free_adamw",
+        ("eps inside the root", "a mean with equal weights"),
+    ),
     "Schedule-free: no decay": Mutant(schedule_free(), "schedule_free", ("weight_decay=0.0",), DECAY),
     "Schedule-free AdamW: eps inside": Mutant(
         schedule_free_adamw(inside=True), "schedule_free_adamw", ("eps inside the root",)

@@ -10,13 +10,17 @@ from tests.conformance.mutants.adam import adam
 from tests.conformance.mutants.mutant import Mutant, Update
 
 
-def nadam(inside: bool = False, hat: bool = False, corrected: tuple[bool, bool] = (True, True)) -> Update:
+def nadam(
+    inside: bool = False, hat: bool = False, corrected: tuple[bool, bool] = (True, True), same_mu: bool = False
+) -> Update:
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
         t, m, v, product = state or (0, 0 * x, 0 * x, 1.0)
         t += 1
         mu, mu_next = (0.9 * (1 - 0.5 * 0.96 ** (i * 4e-3)) for i in (t, t + 1))
         m, v, product = 0.9 * m + (1 - 0.9) * g, 0.999 * v + (1 - 0.999) * g * g, product * mu
         c_m, c_g = (1 - product * mu_next, 1 - product) if corrected[0] else (1.0, 1.0)
+        if same_mu:
+            mu_next, c_m = mu, 1 - product
         m_bar = mu_next * m / c_m + (1 - mu) * g / c_g
         c2 = np.float64(1 - 0.999**t) if corrected[1] else 1.0
         if hat:
@@ -41,15 +45,18 @@ def qhadam(
     corrected: tuple[bool, bool] = (True, True),
     stale: bool = False,
     beta1: float = 0.995,
+    eps: float = 1e-8,
+    lag: bool = False,
 ) -> Update:
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
-        t, m, v = state or (0, 0 * x, 0 * x)
+        t, m, v, waiting = state or (0, 0 * x, 0 * x, 0 * x)
         t, old = t + 1, m
         m, v = beta1 * m + (1 - beta1) * g, 0.999 * v + (1 - 0.999) * g * g
         m_hat = (old if stale else m) / (1 - beta1**t if corrected[0] else 1.0)
         c2 = np.float64(1 - 0.999**t) if corrected[1] else 1.0
-        d = np.sqrt(v / c2 + 1e-8) if inside else np.sqrt(v / c2) + (1e-8 / np.sqrt(c2) if hat else 1e-8)
-        return x - lr * ((1 - nu1) * g + nu1 * m_hat) / d, (t, m, v)
+        d = np.sqrt(v / c2 + eps) if inside else np.sqrt(v / c2) + (eps / np.sqrt(c2) if hat else eps)
+        now = lr * ((1 - nu1) * g + nu1 * m_hat) / d
+        return x - (waiting if lag else now), (t, m, v, now)
 
     return update
 
@@ -61,14 +68,16 @@ def yogi(
     corrected: tuple[bool, bool] = (False, False),
     stale: bool = False,
     root: bool = True,
+    eps: float = 1e-3,
+    beta1: float = 0.9,
 ) -> Update:
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
         t, m, v = state or (0, 0 * x + (start or 0.0), 0 * x + (start or 0.0))
-        t, m, old = t + 1, 0.9 * m + (1 - 0.9) * g, v
+        t, m, old = t + 1, beta1 * m + (1 - beta1) * g, v
         v = g * g if t == 1 and start is None else v - sign * (1 - 0.999) * np.sign(v - g * g) * g * g
-        m_hat = m / (1 - 0.9**t) if corrected[0] else m
+        m_hat = m / (1 - beta1**t) if corrected[0] else m
         v_hat = (old if stale else v) / (1 - 0.999**t if corrected[1] else 1.0)
-        d = np.sqrt(v_hat + 1e-3) if inside else (np.sqrt(v_hat) if root else v_hat) + 1e-3
+        d = np.sqrt(v_hat + eps) if inside else (np.sqrt(v_hat) if root else v_hat) + eps
         return x - lr * m_hat / d, (t, m, v)
 
     return update
@@ -84,6 +93,9 @@ def adan(
     l2: float = 0.0,
     decoupled: float = 0.0,
     times_lr: bool = True,
+    eps: float = 1e-8,
+    stale: bool = False,
+    of_v: bool = True,
 ) -> Update:
     beta1, beta2, beta3 = betas
     weight = beta2 if weight is None else weight
@@ -91,7 +103,7 @@ def adan(
     def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
         g = g + l2 * x
         t, m, v, n, last = state or (0, 0 * x, 0 * x, 0 * x, 0 * g if from_0 else g)
-        t, d = t + 1, g - last
+        t, d, old = t + 1, g - last, n
         squared = (g + weight * d if ahead else g) ** 2
         if t == 1 and corrected is None:
             m, n = g, squared
@@ -99,8 +111,8 @@ def adan(
             m, n = beta1 * m + (1 - beta1) * g, beta3 * n + (1 - beta3) * squared
         v = beta2 * v + (1 - beta2) * d
         c = [1 - b**t if on else 1.0 for b, on in zip(betas, corrected or (False,) * 3, strict=True)]
-        root = np.sqrt(n / c[2] + 1e-8) if inside else np.sqrt(n / c[2]) + 1e-8
-        u = (m / c[0] + weight * v / c[1]) / root
+        used = (old if stale else n) / c[2]
+        u = (m / c[0] + (weight * v / c[1] if of_v else 0.0)) / (np.sqrt(used + eps) if inside else np.sqrt(used) + eps)
         return (x - lr * u) / (1 + (lr if times_lr else 1.0) * decoupled), (t, m, v, n, g)
 
     return update
@@ -111,6 +123,16 @@ OPTAX = {"dialect": "optax"}
 DECAY = {"weight_decay": 0.1}
 CORRECTED = {"bias_correction": True}
 ALL = (True, True, True)
+
+RIGHT: dict[str, tuple[Update, dict[str, Any]]] = {
+    "nadam": (nadam(), TORCH),
+    "qhadam": (qhadam(), {}),
+    "yogi": (yogi(), {}),
+    "yogi of optax": (yogi(start=1e-6, corrected=(True, True)), OPTAX),
+    "adan": (adan(), {}),
+    "adan corrected": (adan(corrected=ALL), CORRECTED),
+    "adan with decay": (adan(decoupled=0.1), DECAY),
+}
 
 MUTANTS = {
     "Nadam: eps inside": Mutant(nadam(inside=True), "nadam", ("eps inside the root",), TORCH),
@@ -160,5 +182,32 @@ MUTANTS = {
         adan(corrected=(False, False, True)), "adan", ("bias correction of the first moment missing",), CORRECTED
     ),
     "Adan: L2": Mutant(adan(l2=0.1), "adan", ("L2 in place of the decay",), DECAY),
+    "Adan: eps 1e-6": Mutant(adan(eps=1e-6), "adan", ("eps=1e-06",)),
+    "Adan: old n": Mutant(
+        adan(corrected=ALL, stale=True), "adan", ("the second moment of the step before",), CORRECTED
+    ),
+    "Adan: m alone": Mutant(adan(of_v=False), "adan", ()),
+    "Adan: corrected": Mutant(adan(corrected=ALL), "adan", ("bias_correction=True",)),
+    "Adan: eps inside, corrected": Mutant(
+        adan(inside=True, corrected=ALL), "adan", ("eps inside the root", "bias_correction=True")
+    ),
+    "Nadam: one mu": Mutant(nadam(same_mu=True), "nadam", (), TORCH),
+    "QHAdam: eps 1e-6": Mutant(qhadam(eps=1e-6), "qhadam", ("eps=1e-06",)),
+    "QHAdam: lags": Mutant(qhadam(lag=True), "qhadam", ("the update lagging one step",)),
+    "QHAdam: Adam": Mutant(qhadam(1.0), "qhadam", ("nu1=1.0",)),
+    "QHAdam: eps inside, v uncorrected": Mutant(
+        qhadam(inside=True, corrected=(True, False)),
+        "qhadam",
+        ("eps inside the root", "bias correction of the second moment missing"),
+    ),
+    "QHAdam: lags, eps inside": Mutant(
+        qhadam(lag=True, inside=True), "qhadam", ("the update lagging one step", "eps inside the root")
+    ),
+    "Yogi: eps 1e-8": Mutant(yogi(eps=1e-8), "yogi", ("eps=1e-08",)),
+    "Yogi: v corrected": Mutant(yogi(corrected=(False, True)), "yogi", ("bias correction of the second moment added",)),
+    "Yogi: m corrected": Mutant(yogi(corrected=(True, False)), "yogi", ("bias correction of the first moment added",)),
+    "Yogi: eps inside, beta1 0.95": Mutant(
+        yogi(inside=True, beta1=0.95), "yogi", ("eps inside the root", "beta1=0.95")
+    ),
     "Adan: decay not times lr": Mutant(adan(decoupled=0.1, times_lr=False), "adan", ("decay not times lr",), DECAY),
 }

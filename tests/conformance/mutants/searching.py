@@ -41,6 +41,8 @@ def lbfgs(
     def update(x: Any, f: Any, pairs: Any, lr: float) -> tuple[Any, Any]:
         pairs = pairs or []
         g = f.grad(x)
+        if not g.any():
+            return x, pairs
         alpha = lr if pairs else lr * (1.0 if unit else min(1.0, 1.0 / float(np.sqrt(g @ g))))
         p = -two_loops(pairs, g, gamma(pairs) if pairs else 1.0, first, ordered)
         new, _, g, g_new = search(f, x, p, alpha, c2=c2)
@@ -56,6 +58,8 @@ def bfgs(
     def update(x: Any, f: Any, state: Any, lr: float) -> tuple[Any, Any]:
         H, fell = state or (None, 0.0)
         value, g = f.value_and_grad(x)
+        if not g.any():
+            return x, state
         p = -g if H is None else -H @ g
         alpha = min(1.0, 1.0 / float(np.sqrt(g @ g))) if H is None else 1.0
         if H is not None and fell > 0 and guess:
@@ -85,6 +89,8 @@ def nonlinear_cg(
     def update(x: Any, f: Any, state: Any, lr: float) -> tuple[Any, Any]:
         d, b, progress = state or (0 * x, 0.0, 0.0)
         g = f.grad(x)
+        if not g.any():
+            return x, state
         p = -g + b * d
         if not g @ p < 0:
             p = -g
@@ -100,7 +106,7 @@ def uncut(p: Any, g: Any, new: Any) -> Any:
     return new @ (new - g) / (g @ g)
 
 
-RIGHT = {
+RIGHT: dict[str, tuple[Update, dict[str, Any]]] = {
     "lbfgs": (lbfgs(), {}),
     "bfgs": (bfgs(), {}),
     "nonlinear_cg": (nonlinear_cg(), {}),
@@ -127,6 +133,11 @@ MUTANTS = {
     "L-BFGS: pairs in the wrong order": Mutant(lbfgs(ordered=False), "lbfgs", ("the loops in the opposite order",)),
     "L-BFGS: no alpha in the second loop": Mutant(lbfgs(first=False), "lbfgs", ()),
     "L-BFGS: c2 0.1": Mutant(lbfgs(c2=0.1), "lbfgs", ("c2=0.1",)),
+    "L-BFGS: memory 5": Mutant(lbfgs(memory=5), "lbfgs", ("memory=5",)),
+    "L-BFGS: H0 = I, memory 1": Mutant(lbfgs(memory=1, gamma=lambda pairs: 1.0), "lbfgs", ("H_0 = I", "memory=1")),
+    "L-BFGS: first step 1": Mutant(lbfgs(unit=True), "lbfgs", ()),
+    "BFGS: c2 0.1": Mutant(bfgs(c2=0.1), "bfgs", ("c2=0.1",)),
+    "BFGS: DFP, H0 = I": Mutant(bfgs("identity", dfp=True), "bfgs", ("DFP's update", "start='identity'")),
     "BFGS: H0 = I": Mutant(bfgs("identity"), "bfgs", ("start='identity'",)),
     "BFGS: H0 scaled": Mutant(bfgs("scaled"), "bfgs", ("start='scaled'",)),
     "BFGS: DFP": Mutant(bfgs(dfp=True), "bfgs", ("DFP's update",)),
@@ -137,6 +148,13 @@ MUTANTS = {
     ),
     "Nonlinear CG: HS": Mutant(
         nonlinear_cg(lambda p, g, new: new @ (new - g) / (p @ (new - g))), "nonlinear_cg", ("formula='HS'",)
+    ),
+    "Nonlinear CG: DY": Mutant(
+        nonlinear_cg(lambda p, g, new: new @ new / (p @ (new - g))), "nonlinear_cg", ("formula='DY'", "restart=inf")
+    ),
+    "Nonlinear CG: PR, c2 0.4": Mutant(nonlinear_cg(uncut, c2=0.4), "nonlinear_cg", ("PR without the 0", "c2=0.4")),
+    "Nonlinear CG: beta halved": Mutant(
+        nonlinear_cg(lambda p, g, new: max(0.0, new @ (new - g) / (g @ g)) / 2), "nonlinear_cg", ()
     ),
     "Nonlinear CG: PR": Mutant(nonlinear_cg(uncut), "nonlinear_cg", ("PR without the 0",)),
     "Nonlinear CG: over the new gradient": Mutant(
