@@ -47,7 +47,7 @@ class Quotient(NamedTuple):
     @property
     def value(self) -> Array:
         """The quotient (n,)."""
-        top: Array = sum(term.weight / term.correction * term.moment for term in self.terms)  # type: ignore[assignment]
+        top: Array = sum(term.weight / term.correction * term.moment for term in self.terms)
         if not self.divides:
             return top
         v_hat = self.v / self.correction + self.added
@@ -311,6 +311,13 @@ class LastLine:
         return LastLine(lambda q: other.change(self.change(q)), self.v or other.v, self.land or other.land)
 
 
+def novograd_of_means(call: Call, state: Any) -> dict[str, Any]:
+    """Return v of the mean of g^2 of each tensor."""
+    beta2 = call.hyper["beta2"] if call.state.k else 0.0
+    G = layout(call).split(call.objective.grad(call.x))
+    return {name: beta2 * call.state.v[name] + (1 - beta2) * np.mean(g * g) for name, g in G.items()}
+
+
 def adan_without_looking(call: Call, state: Any) -> Array:
     """Return n of g alone."""
     beta3, g = call.hyper["beta3"], call.objective.grad(call.x)
@@ -363,9 +370,7 @@ LAMB: dict[str, Rule] = {
 NOVOGRAD: dict[str, Rule] = {
     "m as a running mean": lambda call: call(lr=call.hyper["lr"] * (1 - call.hyper["beta1"])),
     "v starting at 0": counted(lambda k: k + 1),
-    "the mean of g^2 in place of |g|^2": LastLine(
-        v=lambda call, state: {name: v / layout(call).split(call.x)[name].size for name, v in state.v.items()}
-    ),
+    "the mean of g^2 in place of |g|^2": LastLine(v=novograd_of_means),
 }
 YOGI: dict[str, Rule] = {
     "v starting at 0": counted(lambda k: k + 1),
