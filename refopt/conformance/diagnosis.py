@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from refopt.conformance.replay import Comparison, Difference, Trace, preset, sum
 from refopt.conformance.streams import FLOAT32, Stream
 from refopt.method import Method, folder_of, get, keywords, name_of
 
-IN_FLOAT32 = "float32 accumulation"
+SHORT = Change("float32 accumulation", frozenset())
 
 EARLY = 4  # steps of every stream that an explanation is first held against,
 COARSE = 1e-6  # within this part of the way moved
@@ -87,10 +87,11 @@ def diagnose(
     evidence = gather(candidate, module, hyper, chosen, steps)
     flaws = evidence.flaws
     comparison = evidence.compare(module, hyper, rtol)
+    if NOT_RESET in flaws and not comparison.agrees:  # the first run alone began afresh
+        evidence = replace(evidence, streams=evidence.streams[:1])
+        comparison = evidence.compare(module, hyper, rtol)
     if comparison.first is None:
         return Diagnosis(module.SPEC.title, flaws, True, comparison)
-    if NOT_RESET in flaws and (right := evidence.compare(module, hyper, rtol, streams=1)).agrees:
-        return Diagnosis(module.SPEC.title, flaws, True, right)
     search = _Search(module, hyper, evidence, rtol, comparison.first)
     tried = 0
     for explanations in search.levels(pairs):
@@ -122,7 +123,7 @@ class _Search:
         alone = changes(self.method, self.hyper)
         yield [(change,) for change in alone]
         yield ((change,) for key in self._numbers for change in self._fits(key))
-        yield [(Change(IN_FLOAT32, frozenset()),)]
+        yield [(SHORT,)]
         others = list(self._other_methods())
         yield [(other,) for other in others]
         if not pairs:
@@ -135,20 +136,19 @@ class _Search:
             for change in changes(other.method, {**other.hyper})
             if change.method is None
         )
+        yield ((SHORT, change) for change in effective)  # the tolerance is wide there, so it comes last
 
     def explained(self, changes: tuple[Change, ...]) -> Comparison | None:
         """Return the comparison with the reference so changed, if it agrees as far as the two as they are part."""
         streams = self.evidence.streams
-        if changes[0].name == IN_FLOAT32:
-            found = [self._trace(self.method, self.hyper, s, loosely=s.name not in FLOAT32) for s in streams]
-            return None if any(t.first for t in found) else summary(found)
+        short = SHORT in changes
         method, hyper = self._changed(changes)
         try:
             if not all(self._near(self._play(method, hyper, *probe), *probe) for probe in self._probes):
                 return None
             found = []
             for stream in streams:
-                found.append(self._trace(method, hyper, stream))
+                found.append(self._trace(method, hyper, stream, loosely=short and stream.name not in FLOAT32))
                 too_short = stream is self._parts and found[-1].steps[-1] < self.first.step
                 if found[-1].first or too_short:
                     return None
@@ -164,7 +164,7 @@ class _Search:
                 method, hyper = change.method, {}
             hyper |= change.hyper
             rules += change.rules
-        return mistakes.make(method, rules), hyper
+        return mistakes.make(method, mistakes.arranged(rules)), hyper
 
     def _trace(self, method: Any, hyper: Mapping[str, Any], stream: Stream, loosely: bool = False) -> Trace:
         path = self.evidence.paths[stream.name]

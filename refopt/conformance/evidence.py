@@ -36,10 +36,10 @@ class Evidence:
     refer: Refer
     flaws: tuple[str, ...] = ()  # what is wrong whatever the reference is
 
-    def compare(self, method: Any, hyper: Mapping[str, Any], rtol: float, streams: int | None = None) -> Comparison:
-        """Hold the candidate against a method, on the first `streams`, all unless told otherwise."""
+    def compare(self, method: Any, hyper: Mapping[str, Any], rtol: float) -> Comparison:
+        """Hold the candidate against a method, on every stream."""
         held = []
-        for stream in self.streams[:streams]:
+        for stream in self.streams:
             path = self.paths[stream.name]
             held.append(trace(path, self.refer(method, hyper, stream, int(path.steps[-1])), rtol))
         return summary(held)

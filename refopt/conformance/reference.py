@@ -114,8 +114,9 @@ def unit_roundoff(dtype: Any) -> float:
 def distance(a: Array, b: Array) -> Array:
     """Return |a - b|: 0 where both are nan or the same infinity, infinite where one alone is."""
     with np.errstate(invalid="ignore", over="ignore"):
-        same = (a == b) | (np.isnan(a) & np.isnan(b))
-        return np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
+        apart = np.abs(a - b)
+        apart = np.where(np.isnan(apart), np.inf, apart)
+        return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, apart)
 
 
 def _floats(node: Any) -> Iterator[float]:

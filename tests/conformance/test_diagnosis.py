@@ -13,11 +13,11 @@ from refopt.conformance.adapters import methods
 from refopt.conformance.changes import Change, changes
 from refopt.conformance.diagnosis import diagnose
 from refopt.conformance.mistakes.general import decay_in_gradient, lr_inside, lr_outside, update_lags
-from refopt.conformance.mistakes.quotients import quotient
+from refopt.conformance.mistakes.quotients import FORMS, LastLine
 from refopt.conformance.recording import play
 from refopt.conformance.replay import default_lr
 from refopt.conformance.streams import get as stream
-from refopt.first_order import adam, adamw, heavy_ball, rmsprop, sgd
+from refopt.first_order import adam, adamw, heavy_ball, sgd
 from tests.conformance.mutants.adam import Keeping
 from tests.conformance.mutants.adam import adam as make_adam
 from tests.conformance.mutants.adaptive import rmsprop as make_rmsprop
@@ -74,6 +74,23 @@ def test_a_state_kept_between_runs_is_seen_whatever_else_is_wrong() -> None:
     assert found.causes == ("state not reset between runs",)
     assert not found.explains
     assert str(found).startswith("your Adam has state not reset between runs; beyond that none of")
+
+
+def test_a_state_kept_between_runs_is_explained_from_the_first_run_with_what_else_is_wrong() -> None:
+    found = diagnose(Keeping(eps=1e-7), "adam", steps=20, streams=FEW)
+    assert found.causes == ("state not reset between runs", "eps=1e-07")
+    assert found.explains
+
+
+def test_float32_is_named_with_what_else_is_wrong() -> None:
+    found = diagnose(make_adam(dtype=np.float32, place="inside"), "adam", steps=20, streams=FEW)
+    assert found.causes == ("float32 accumulation", "eps inside the root")
+
+
+def test_two_mistakes_of_one_line_go_together() -> None:
+    wrong = make_adam(place="inside", correct=(True, False))
+    found = diagnose(wrong, "adam", steps=20, streams=("scales", "zeros"))
+    assert set(found.causes) == {"eps inside the root", "bias correction of the second moment missing"}
 
 
 def test_a_recording_is_diagnosed_without_its_candidate() -> None:
@@ -135,10 +152,15 @@ def test_lr_inside_is_the_switch() -> None:
     np.testing.assert_allclose(outside, path(heavy_ball), rtol=1e-13)
 
 
-def test_a_quotient_written_again_is_the_method() -> None:
-    right = quotient(lambda q: q.m / q.c1 / (np.sqrt(q.v / q.c2) + q.eps))
-    for module in (adam, adamw, rmsprop):
-        np.testing.assert_allclose(path(module, [right], "scales"), path(module, name="scales"), rtol=1e-12)
+@pytest.mark.parametrize("name", [name for name in FORMS if name != "adahessian"])  # which asks for products
+def test_a_last_line_taken_again_is_the_method(name: str) -> None:
+    module = method.get(name)
+    decays = {"weight_decay": 0.1} if "weight_decay" in method.keywords(module.step) else {}
+    for dialect in ({}, *module.DIALECTS.values()):
+        hyper = {key: value for key, value in {**decays, **dialect}.items() if key != "lr"}
+        for s in ("scales", "schedule", "decay"):
+            want = path(module, name=s, **hyper)
+            np.testing.assert_allclose(path(module, [LastLine()], s, **hyper), want, rtol=1e-11)
 
 
 def found_again(name: str, change: Change, hyper: dict[str, Any]) -> bool:

@@ -15,14 +15,15 @@ from refopt.conformance.interactive import default_lr
 from refopt.conformance.replay import preset
 from refopt.conformance.streams import NAMES
 from refopt.conformance.streams import get as stream
-from tests.conformance.mutants import MUTANTS, asking
-from tests.conformance.mutants.matrices import RIGHT
+from tests.conformance.mutants import MUTANTS, asking, averaged, matrices, moments, parts, searching
 from tests.first_order.by_hand import RULES
 
 FEW = ("scales", "zeros", "schedule", "decay", "quadratic", "scales_float32")  # the slow test takes all streams
 STEPS = {name: 120 for name in MUTANTS if "m = 100" in name or "one snapshot" in name}  # seen when it is renewed
 STEPS |= {name: 30 for name in MUTANTS if name.startswith("ESGD")}
-REPLAYED = [name for name in NAMES if stream(name).lr is None and not name.startswith(("quadratic", "saddle"))]
+CONSTANT = [name for name in NAMES if stream(name).lr is None and not name.startswith(("quadratic", "saddle"))]
+REPLAYED: dict[str, Any] = {**matrices.RIGHT, **moments.RIGHT, **averaged.RIGHT, **parts.RIGHT}
+ASKING: dict[str, Any] = {**asking.RIGHT, **searching.RIGHT}
 
 
 def check(name: str, **options: Any) -> None:
@@ -46,7 +47,7 @@ def test_a_mutant_is_flagged(name: str) -> None:
     assert evidence.flaws or not evidence.compare(module, hyper, 0.0).agrees
 
 
-@pytest.mark.parametrize("name", list(MUTANTS)[::5])
+@pytest.mark.parametrize("name", list(MUTANTS)[::9])
 def test_a_mutant_is_explained_as_it_was_made(name: str) -> None:
     check(name, streams=FEW, steps=STEPS.get(name, 20))
 
@@ -69,7 +70,7 @@ def test_there_are_mutants_enough_and_nine_in_ten_can_be_named() -> None:
 def test_a_right_rule_by_hand_raises_no_alarm(name: str, dialect: str, switches: Any, path: Any) -> None:
     lr, steps = 1e-2, 60
     paths = {}
-    for s in map(stream, REPLAYED):
+    for s in map(stream, CONSTANT):
         G = np.array([s.grad(k, s.x0) for k in range(steps)])
         x = [list(path(g.tolist(), x0, lr)) for g, x0 in zip(G.T, s.x0.tolist(), strict=True)]
         paths[s.name] = Path(np.arange(1, steps + 1), np.array(x).T.astype(s.x0.dtype))
@@ -80,15 +81,15 @@ def test_a_right_rule_by_hand_raises_no_alarm(name: str, dialect: str, switches:
     assert found.causes == ()
 
 
-@pytest.mark.parametrize("name", asking.RIGHT)
+@pytest.mark.parametrize("name", ASKING)
 def test_a_right_method_that_asks_by_hand_raises_no_alarm(name: str) -> None:
-    update, options = asking.RIGHT[name]
+    update, options = ASKING[name]
     assert_matches(update, name.split()[0], steps=30, **options)
 
 
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_method_of_matrices_by_hand_raises_no_alarm(name: str) -> None:
-    """Their coordinates of 1e-9 and 1e2 mix, so a tolerance of each alone would not do."""
-    update, options = RIGHT[name]
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_right_method_by_hand_raises_no_alarm(name: str) -> None:
+    """In those of matrices coordinates of 1e-9 and 1e2 mix, so a tolerance of each alone would not do."""
+    update, options = REPLAYED[name]
     comparison = compare(update, name.split()[0], steps=60, **options)
     assert comparison.agrees, str(comparison)

@@ -9,11 +9,13 @@ method itself computed. `make` puts rules around a method and gives a method aga
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
+from refopt.conformance.mistakes.averages import ASGD, SCHEDULE_FREE
 from refopt.conformance.mistakes.call import Call, Rule, make
 from refopt.conformance.mistakes.curvature import (
     BATCHES,
@@ -26,17 +28,41 @@ from refopt.conformance.mistakes.curvature import (
     SVRG,
     renewals,
 )
-from refopt.conformance.mistakes.general import ANY, SWITCHES, WITH, array_fields, forgotten, starting
-from refopt.conformance.mistakes.matrices import MUON, SHAMPOO, SOAP
-from refopt.conformance.mistakes.quotients import ADAHESSIAN, ANY_QUOTIENT, CORRECTED, PLAIN, QUOTIENTS, UNCORRECTED
+from refopt.conformance.mistakes.general import ANY, SWITCHES, WITH, fields, forgotten, starting
+from refopt.conformance.mistakes.matrices import ADAFACTOR, MUON, SHAMPOO, SOAP
+from refopt.conformance.mistakes.quotients import (
+    ADABELIEF,
+    ADAHESSIAN,
+    ADAMAX,
+    ADAN,
+    FORMS,
+    LAMB,
+    NOVOGRAD,
+    QUOTIENT,
+    YOGI,
+    LastLine,
+)
+from refopt.conformance.mistakes.searches import BFGS, LBFGS, NONLINEAR_CG
 from refopt.conformance.mistakes.signs import LION, RPROP
 from refopt.method import Method, keywords, name_of
 
-__all__ = ["ANY", "Call", "Rule", "catalogue", "make"]
+__all__ = ["ANY", "SWITCHES", "Call", "Rule", "arranged", "catalogue", "make"]
 
 OWN: dict[str, dict[str, Rule]] = {
+    "adabelief": ADABELIEF,
+    "adafactor": ADAFACTOR,
+    "adamax": ADAMAX,
+    "adan": ADAN,
+    "asgd": ASGD,
+    "bfgs": BFGS,
+    "lamb": LAMB,
+    "lbfgs": LBFGS,
     "lion": LION,
+    "nonlinear_cg": NONLINEAR_CG,
+    "novograd": NOVOGRAD,
     "rprop": RPROP,
+    "schedule_free": SCHEDULE_FREE,
+    "schedule_free_adamw": SCHEDULE_FREE,
     "shampoo": SHAMPOO,
     "soap": SOAP,
     "muon": MUON,
@@ -44,8 +70,19 @@ OWN: dict[str, dict[str, Rule]] = {
     "esgd": {**ESGD, **SQUARED},
     "sophia": {**HUTCHINSON, **SOPHIA},
     "svrg": SVRG,
+    "yogi": YOGI,
 }
 """Those of one method alone."""
+
+_LINES = frozenset(rule for rules in (QUOTIENT, *OWN.values()) for rule in rules.values())
+"""Those that may take a line of the method again: what is changed on the way in must stand around them."""
+
+
+def arranged(rules: Sequence[Rule]) -> list[Rule]:
+    """Return rules in the order in which all of them have their effect, changes of one last line as one."""
+    lines = [rule for rule in rules if isinstance(rule, LastLine)]
+    others = sorted((rule for rule in rules if not isinstance(rule, LastLine)), key=_LINES.__contains__)
+    return [*others, *([reduce(LastLine.and_too, lines)] if lines else [])]
 
 
 def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
@@ -53,11 +90,13 @@ def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
     name, needs = name_of(method), set(method.SPEC.needs)
     known = {**keywords(method.init), **keywords(method.step)}
     values = {**known, **hyper}
-    rules = dict(ANY)
+    own = OWN.get(name, {}) | (QUOTIENT if name in FORMS else {})
+    rules = renewals(values) | ANY
     for needed, those in WITH.items():
         if needed in keywords(method.step):
             rules |= those
-    for field in array_fields(method, hyper):
+    vectors, numbers = fields(method, hyper)
+    for field in vectors:
         rules |= {
             f"{field} starting at 1": starting(field, np.ones_like),
             f"{field} starting at 0.1": starting(field, lambda g: np.full_like(g, 0.1)),
@@ -65,11 +104,9 @@ def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
             f"{field} starting at g^2": starting(field, lambda g: g * g),
             f"{field} not kept between steps": forgotten(field),
         }
-    if name in QUOTIENTS and all(values.get(knob, usual) == usual for knob, usual in PLAIN.items()):
-        rules |= ANY_QUOTIENT | (CORRECTED if QUOTIENTS[name][0] else UNCORRECTED)
-    rules |= OWN.get(name, {}) | renewals(values)
+    rules |= {f"{field} not kept between steps": forgotten(field) for field in numbers}
     if needs & {"hvp", "linearize", "ggn", "fisher"}:
         rules |= PRODUCTS | (PROBES if "seed" in known else {})
     if needs & {"minibatch", "full"}:
         rules |= BATCHES
-    return {rule: made for rule, made in rules.items() if SWITCHES.get(rule) not in keywords(method.step)}
+    return own | {rule: made for rule, made in rules.items() if rule not in own}

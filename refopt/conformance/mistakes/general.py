@@ -133,14 +133,13 @@ def forgotten(field: str) -> Rule:
     return rule
 
 
-def array_fields(method: Method, hyper: Mapping[str, Any]) -> list[str]:
-    """Return the names of the vectors in a method's state."""
+def fields(method: Method, hyper: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the names of the vectors in a method's state, and of the numbers that are no counts."""
     x = np.zeros(LAYOUT.n)
     options = {key: value for key, value in hyper.items() if key in keywords(method.init)}
-    state = bind(method, **options).init(x)
-    return [
-        f for f in state._fields if isinstance(getattr(state, f), np.ndarray) and getattr(state, f).shape == x.shape
-    ]
+    state = bind(method, **options).init(x)._asdict()
+    vectors = [f for f, value in state.items() if isinstance(value, np.ndarray) and value.shape == x.shape]
+    return vectors, [f for f, value in state.items() if isinstance(value, float)]
 
 
 # ------------------------------------------------------------------------------------------------------ the catalogue
@@ -175,7 +174,7 @@ WITH: dict[str, dict[str, Rule]] = {
     },
     "weight_decay": {
         "L2 in place of the decay": decay_in_gradient,
-        "decoupled decay in place of L2": decay_decoupled,
+        "decoupled decay": decay_decoupled,
         "decay not times lr": decay_not_times_lr,
         "decay of the new x": decay_of_new_x,
     },
@@ -183,9 +182,10 @@ WITH: dict[str, dict[str, Rule]] = {
 """Those that need a hyperparameter."""
 
 SWITCHES = {
-    "lr inside the buffer": "lr_placement",
-    "lr outside the buffer": "lr_placement",
-    "decay not times lr": "decay_times_lr",
-    "eps beside the uncorrected root": "eps_placement",
+    "lr inside the buffer": "lr_placement='inside'",
+    "lr outside the buffer": "lr_placement='outside'",
+    "decay not times lr": "decay_times_lr=False",
+    "eps inside the root": "eps_placement='inside'",
+    "eps beside the uncorrected root": "eps_placement='hat'",
 }
 """Those that are no mistake, but a switch, where a method has it."""

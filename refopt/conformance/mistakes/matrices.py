@@ -1,7 +1,8 @@
-"""Mistakes in Shampoo, SOAP and Muon, whose updates are written again from what the method computed."""
+"""Mistakes in Adafactor, Shampoo, SOAP and Muon, whose updates are written again from what the method computed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,53 @@ import numpy as np
 from backends.arrays import Array
 from refopt.conformance.mistakes.call import Call, Rule
 from refopt.curvature.modes import mode_products
+
+# ------------------------------------------------------------------------------------------------------------ Adafactor
+
+
+def estimated(v: Callable[[Array, Array], Array]) -> Rule:
+    """Return the rule that has v(row, col) for the second moment of a matrix."""
+
+    def rule(call: Call) -> tuple[Array, Any]:
+        layout, hyper, rms = call.hyper["layout"], call.hyper, call.method.rms
+        _, state = call()
+        moved, g = {}, layout.split(call.objective.grad(call.x))
+        for name, w in layout.split(call.x).items():
+            u = g[name] / np.sqrt(v(state.row[name], state.col[name]) if name in state.row else state.v[name])
+            u = u / max(1.0, rms(u) / hyper["clip"])
+            rho = min(hyper["lr"], state.k**-0.5) if hyper["relative_step"] else hyper["lr"]
+            moved[name] = (1 - hyper["lr"] * hyper["weight_decay"]) * w - rho * max(hyper["eps2"], rms(w)) * u
+        return layout.join(moved), state
+
+    return rule
+
+
+def beta2_stays(beta2: float) -> Rule:
+    """Return the rule in which 1 - t^-power is `beta2` throughout."""
+
+    def rule(call: Call) -> tuple[Array, Any]:
+        x, state = call(state=call.state._replace(k=1), power=-math.log2(1 - beta2))
+        return x, state._replace(k=call.state.k + 1)
+
+    return rule
+
+
+def not_in_proportion(call: Call) -> tuple[Array, Any]:
+    """Step by rho u, whatever the weights are."""
+    x, state = call(weight_decay=0.0)
+    layout, rms = call.hyper["layout"], call.method.rms
+    steps = layout.split(x - call.x)
+    sizes = {name: max(call.hyper["eps2"], rms(w)) for name, w in layout.split(call.x).items()}
+    step = layout.join({name: steps[name] / size for name, size in sizes.items()})
+    return call.x + step - call.hyper["lr"] * call.decay, state
+
+
+ADAFACTOR: dict[str, Rule] = {
+    "steps not in proportion to w": not_in_proportion,
+    "row col not divided by its mean": estimated(lambda row, col: row * col),
+    "the geometric mean of row and col": estimated(lambda row, col: np.sqrt(row * col)),
+    **{f"beta2 = {beta2} throughout": beta2_stays(beta2) for beta2 in (0.9, 0.99, 0.999)},
+}
 
 # -------------------------------------------------------------------------------------------------------------- Shampoo
 

@@ -73,12 +73,12 @@ def adam(
 class Keeping:
     """Adam that keeps its state in itself, and so from run to run."""
 
-    def __init__(self) -> None:
+    def __init__(self, **switches: Any) -> None:
         self.state: Any = None
-        self.right = adam()
+        self.update = adam(**switches)
 
     def __call__(self, x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
-        x, self.state = self.right(x, g, self.state, lr=lr)
+        x, self.state = self.update(x, g, self.state, lr=lr)
         return x, None
 
 
@@ -166,7 +166,7 @@ MUTANTS = {
     "Adam: old v": Mutant(adam(stale=(False, True)), "adam", ("the second moment of the step before",)),
     "Adam: no root": Mutant(adam(root=False), "adam", ("no square root",)),
     "Adam: ascends": Mutant(adam(sign=-1.0), "adam", ("the gradient's sign turned",)),
-    "Adam: decoupled for L2": Mutant(adam(decoupled=0.1), "adam", ("decoupled decay in place of L2",), L2),
+    "Adam: decoupled for L2": Mutant(adam(decoupled=0.1), "adam", ("decoupled decay",), L2),
     "Adam: decay forgotten": Mutant(adam(), "adam", ("weight_decay=0.0",), L2),
     "Adam: decay twice": Mutant(adam(l2=0.2), "adam", ("weight_decay=0.2",), L2),
     "Adam: decays": Mutant(adam(l2=0.01), "adam", ("weight_decay=0.01",)),
@@ -178,7 +178,27 @@ MUTANTS = {
     "Adam: writes g, eps 1e-7": Mutant(
         adam(l2=0.1, in_place=True, eps=1e-7), "adam", ("the gradient changed in place", "eps=1e-07"), L2
     ),
+    "Adam: float32 moments, eps 1e-7": Mutant(
+        adam(dtype=np.float32, eps=1e-7), "adam", ("float32 accumulation", "eps=1e-07")
+    ),
+    "Adam: float32 moments, eps inside": Mutant(
+        adam(dtype=np.float32, place="inside"), "adam", ("float32 accumulation", "eps inside the root")
+    ),
+    "Adam: eps inside, v uncorrected": Mutant(
+        adam(place="inside", correct=(True, False)),
+        "adam",
+        ("eps inside the root", "bias correction of the second moment missing"),
+    ),
+    "Adam: lags, eps inside": Mutant(
+        adam(lag=True, place="inside"), "adam", ("eps inside the root", "the update lagging one step")
+    ),
     "Adam: keeps its state": Mutant(Keeping(), "adam", ("state not reset between runs",)),
+    "Adam: keeps its state, eps 1e-7": Mutant(Keeping(eps=1e-7), "adam", ("state not reset between runs", "eps=1e-07")),
+    "Adam: keeps its state, beta2 0.99, eps hat": Mutant(
+        Keeping(beta2=0.99, place="hat"),
+        "adam",
+        ("state not reset between runs", "eps_placement='hat'", "beta2=0.99"),
+    ),
     "Adam: beta2 0.99, eps 1e-6": Mutant(adam(beta2=0.99, eps=1e-6), "adam", ("eps=1e-06", "beta2=0.99")),
     "Adam: t from 2, eps hat": Mutant(
         adam(t_of=lambda t: t + 1, place="hat"), "adam", ("eps_placement='hat'", "t starting at 2")
@@ -221,7 +241,9 @@ MUTANTS = {
     "RAdam: threshold 4": Mutant(radam(4.0), "radam", ("threshold=4.0",), OPTAX),
     "RAdam: eps hat": Mutant(radam(hat=True), "radam", ("eps_placement='hat'",), OPTAX),
     "RAdam: never rectified": Mutant(adam(), "radam", ("the rule of adam",), OPTAX),
-    "AdaBelief: m of before": Mutant(adam(surprise="old m"), "adabelief", (), {"eps_root": 0.0}),
+    "AdaBelief: m of before": Mutant(
+        adam(surprise="old m"), "adabelief", ("m of the step before in s",), {"eps_root": 0.0}
+    ),
     "AdaBelief: Adam": Mutant(adam(), "adabelief", ("the rule of adam",), {"eps_root": 0.0}),
     "AdaBelief: eps 1e-7": Mutant(adam(surprise="new m", eps=1e-7), "adabelief", ("eps=1e-07",), {"eps_root": 0.0}),
     "AdaBelief: v uncorrected": Mutant(

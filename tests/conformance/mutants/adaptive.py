@@ -86,7 +86,9 @@ MUTANTS = {
     "RMSprop: no momentum": Mutant(rmsprop(), "rmsprop", ("momentum=0.0",), HEAVY),
     "RMSprop: not centred": Mutant(rmsprop(), "rmsprop", ("centered=False",), CENTRED),
     "RMSprop: centred": Mutant(rmsprop(centered=True), "rmsprop", ("centered=True",), TORCH),
-    "RMSprop: corrected": Mutant(rmsprop(corrected=True), "rmsprop", ("bias correction added",), TORCH),
+    "RMSprop: corrected": Mutant(
+        rmsprop(corrected=True), "rmsprop", ("bias correction of the second moment added",), TORCH
+    ),
     "RMSprop: sum": Mutant(rmsprop(weight=1.0, rho=1.0), "rmsprop", ("the rule of adagrad",), TORCH),
     "RMSprop: no root": Mutant(rmsprop(root=False), "rmsprop", ("no square root",), TORCH),
     "RMSprop: no eps, rho 0.9": Mutant(rmsprop(0.9, eps=1e-16), "rmsprop", ("rho=0.9", "eps=1e-16"), TORCH),
