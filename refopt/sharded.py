@@ -314,19 +314,26 @@ def _weights(shares: list[_Share]) -> list[float]:
 
 def _sum(started: Sequence[Any], weights: Sequence[float]) -> Any:
     """Return the sum of the results times their weights, in the order of the shards, in memory that is its own."""
-    total: Any = None
-    for one, weight in zip(started, weights, strict=True):
-        if total is None:
-            total = _each(partial(_scaled, weight=weight), one.result())
-        else:
-            with donating():
-                total = _each(partial(_plus, weight=weight), total, one.result())
+    (first, a), *others = zip(started, weights, strict=True)
+    if not others:
+        return _each(partial(_scaled, a=a), first.result())
+    (second, b), *others = others
+    # One pass for two: w_0 f_0 alone would be written, and read again.
+    total = _each(partial(_added, a=a, b=b), first.result(), second.result())
+    for one, weight in others:
+        with donating():
+            total = _each(partial(_plus, weight=weight), total, one.result())
     return total
 
 
 @elementwise
-def _scaled(first: Array, weight: float) -> Array:
-    return weight * first
+def _scaled(first: Array, a: float) -> Array:
+    return a * first
+
+
+@elementwise
+def _added(first: Array, second: Array, a: float, b: float) -> Array:
+    return a * first + b * second
 
 
 @elementwise(updates=("total",))
