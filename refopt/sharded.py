@@ -13,8 +13,9 @@ not asked.
 The rows of `layers` stay with their shard, and what K-FAC and EKFAC ask of them, sums over examples, comes back as the
 factors do: (d_in, d_in), (d_out, d_out) and (d_in, d_out) a layer. A layer asked for by its name, and
 `per_example_grads`, come back by example, in the order that they have in one piece: these alone travel in the number of
-examples. What draws targets, `fisher` and `layers` given a seed, draws other ones than in one piece, keyed by seed and
-s. `residuals` are absent.
+examples. Where targets are drawn, by `fisher` and `layers` given a seed, each shard draws for the whole batch, a number
+or a row of outputs an example, and takes its own: the same as in one piece, where they come from `backends.random`.
+`residuals` are absent.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from backends import random
 from backends.arrays import Array, array_like, asnumpy, device, namespace
 from backends.elementwise import donating, elementwise
 from refopt.objective import Layer, MatVec, MissingPart, Objective, Prices
@@ -121,13 +124,24 @@ class Shard:
         """Return a part at x, or at x and v."""
         return self._out(getattr(self._at(indices), name)(*self._in(vectors)))
 
-    def hold(self, indices: Indices | None, name: str, key: int, live: set[int], x: Array, **drawn: int) -> Any:
+    def hold(
+        self,
+        indices: Indices | None,
+        name: str,
+        key: int,
+        live: set[int],
+        x: Array,
+        among: tuple[int, random.Rows] | None = None,
+        **drawn: int,
+    ) -> Any:
         """Keep the product or the layers of a part at x under a `key`; forget those that no one asks for any more.
 
-        Returns value and gradient where the part is `linearize`, the names of `layers`, else ().
+        What is drawn, is drawn `among` the examples of all shards. Returns value and gradient where the part is
+        `linearize`, the names of `layers`, else ().
         """
         self.held = {old: kept for old, kept in self.held.items() if old in live}
-        made = getattr(self._at(indices), name)(self._in(x), **drawn)
+        with nullcontext() if among is None else random.among(*among):
+            made = getattr(self._at(indices), name)(self._in(x), **drawn)
         *results, self.held[key] = made if name == "linearize" else (made,)
         return list(made) if name == "layers" else self._out(tuple(results))
 
@@ -158,8 +172,8 @@ class _Share(NamedTuple):
     """What an evaluation asks one shard for."""
 
     call: Call
-    s: int
     indices: Indices | None  # within the shard; None: all of it
+    among: tuple[int, random.Rows]  # the size of the batch, and the rows of it that fall to the shard
     weight: float
 
 
@@ -227,11 +241,12 @@ class _Shards:
         S = len(self.calls)
         owner = (np.arange(self.n_examples) if indices is None else indices) % S
         counts = np.bincount(owner, minlength=S)
-        shares = [
-            _Share(call, s, None if indices is None else indices[owner == s] // S, float(counts[s] / len(owner)))
-            for s, call in enumerate(self.calls)
-            if counts[s]
-        ]
+        shares = []
+        for s, call in enumerate(self.calls):
+            if counts[s]:
+                rows = slice(s, None, S) if indices is None else np.flatnonzero(owner == s)
+                within = None if indices is None else indices[rows] // S
+                shares.append(_Share(call, within, (len(owner), rows), float(counts[s] / len(owner))))
         return shares, np.argsort(np.argsort(owner, kind="stable"))
 
     def _total(self, shares: list[_Share], name: str, *vectors: Array) -> Any:
@@ -262,15 +277,11 @@ class _Shards:
         held = _Held(shares, next(self.keys))
         self.live.add(held)
         live = {one.key for one in self.live}
+        drawing = drawn.get("seed") is not None
         return held, [
-            share.call("hold", share.indices, name, held.key, live, x, **self._own(share, drawn)) for share in shares
+            share.call("hold", share.indices, name, held.key, live, x, share.among if drawing else None, **drawn)
+            for share in shares
         ]
-
-    def _own(self, share: _Share, drawn: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of a draw for one shard: its seed is seed S + s, which no other shard or seed has."""
-        if drawn.get("seed") is None:
-            return dict(drawn)
-        return {**drawn, "seed": drawn["seed"] * len(self.calls) + share.s}
 
 
 def _cut(objective: Objective, s: int, shards: int) -> Objective:
@@ -314,19 +325,26 @@ def _weights(shares: list[_Share]) -> list[float]:
 
 def _sum(started: Sequence[Any], weights: Sequence[float]) -> Any:
     """Return the sum of the results times their weights, in the order of the shards, in memory that is its own."""
-    total: Any = None
-    for one, weight in zip(started, weights, strict=True):
-        if total is None:
-            total = _each(partial(_scaled, weight=weight), one.result())
-        else:
-            with donating():
-                total = _each(partial(_plus, weight=weight), total, one.result())
+    (first, a), *others = zip(started, weights, strict=True)
+    if not others:
+        return _each(partial(_scaled, a=a), first.result())
+    (second, b), *others = others
+    # One pass for two: w_0 f_0 alone would be written, and read again.
+    total = _each(partial(_added, a=a, b=b), first.result(), second.result())
+    for one, weight in others:
+        with donating():
+            total = _each(partial(_plus, weight=weight), total, one.result())
     return total
 
 
 @elementwise
-def _scaled(first: Array, weight: float) -> Array:
-    return weight * first
+def _scaled(first: Array, a: float) -> Array:
+    return a * first
+
+
+@elementwise
+def _added(first: Array, second: Array, a: float, b: float) -> Array:
+    return a * first + b * second
 
 
 @elementwise(updates=("total",))

@@ -19,6 +19,7 @@ from refopt.curvature import kronecker
 from refopt.first_order import sgd
 from refopt.newton import newton_cg
 from refopt.objective import MissingPart, Objective
+from refopt.race import sources
 from refopt.sharded import TOTALS, Shard, sharded
 from refopt.structured import ekfac, kfac
 from refopt.variance_reduction import saga
@@ -153,8 +154,6 @@ def test_methods_run_unchanged(method: Any, threads: ThreadPoolExecutor) -> None
     apart = sharded(problem.objective, threads, shards=3)
     batch = 32 if method in (sgd, saga) else None
     hyper: dict[str, Any] = {} if method in (kfac, newton_cg) else {"lr": 1e-2}
-    if method in (kfac, ekfac):
-        hyper |= {"estimate": "empirical"}  # drawn targets would be others
     ours, known = (
         minimize(one, method, x0=problem.x0, steps=3, batch_size=batch, **hyper) for one in (apart, problem.objective)
     )
@@ -198,13 +197,18 @@ def test_a_shard_on_another_library_takes_and_gives_host_vectors(library: str) -
     close(found.G[names[0]], expected.G[names[0]])
 
 
-def test_drawn_targets_differ_from_shard_to_shard(threads: ThreadPoolExecutor) -> None:
-    fit = problems.get("softmax_digits")
-    assert fit.objective._restrict is not None
-    twice = fit.objective._restrict(np.repeat(np.arange(50), 2))  # two shards of the same examples
-    (layer,) = sharded(twice, threads, shards=2).layers(fit.x0, seed=0).values()
-    assert np.array_equal(layer.inputs[0::2], layer.inputs[1::2])
-    assert not np.array_equal(layer.output_grads[0::2], layer.output_grads[1::2])
+@pytest.mark.parametrize("batch", [None, BATCH], ids=["all", "batch"])
+@pytest.mark.parametrize("problem", ["softmax_digits", "mlp_digits:hidden=(4,)", "autoencoder_curves:hidden=(4,)"])
+def test_shards_draw_what_one_piece_draws(problem: str, batch: Any, threads: ThreadPoolExecutor) -> None:
+    fit = sources.find_problem(problem, seed=0, backend="numpy", dtype=None)
+    v = np.cos(np.arange(fit.n))
+    whole, apart = (
+        one if batch is None else one.minibatch(batch)
+        for one in (fit.objective, sharded(fit.objective, threads, shards=3))
+    )
+    for known, found in zip(*(one.layers(fit.x0, seed=3, k=1).values() for one in (whole, apart)), strict=True):
+        close(found.output_grads, known.output_grads)
+    close(apart.fisher(fit.x0, seed=3, k=1)(v), whole.fisher(fit.x0, seed=3, k=1)(v))
 
 
 @pytest.mark.parametrize("batch", [None, BATCH], ids=["all", "batch"])
@@ -214,9 +218,8 @@ def test_factors_are_sums_over_shards(batch: Any, drawn: dict[str, int], client:
     apart = sharded(problem.objective, client, shards=3)
     here, there = (one if batch is None else one.minibatch(batch) for one in (problem.objective, apart))
     layers = there.layers(problem.x0, **drawn)
-    rows = dict(layers) if drawn else here.layers(problem.x0)
     sums = partial(kronecker.sums, n=problem.n, neighbours=True)
-    found, known = kronecker.total(sums, layers), sums(rows)
+    found, known = kronecker.total(sums, layers), sums(here.layers(problem.x0, **drawn))
     assert (found.N, found.batch) == (known.N, known.batch)
     for M, N in zip(found[:4], known[:4], strict=True):
         assert list(M) == list(N)
@@ -237,7 +240,6 @@ def test_no_rows_travel_for_the_factors(
     monkeypatch.delattr(Shard, "layer")
     problem = problems.get("mlp_digits", hidden=(8,))
     apart = sharded(problem.objective, threads, shards=3)
-    hyper = {"estimate": "empirical", **hyper}
     ours, known = (minimize(one, method, x0=problem.x0, steps=5, **hyper) for one in (apart, problem.objective))
     np.testing.assert_allclose(ours.x, known.x, rtol=0, atol=1e-9 * np.max(np.abs(known.x)))
     assert ours.ledger.flops == known.ledger.flops
