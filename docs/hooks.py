@@ -35,6 +35,10 @@ LESSONS = {
 }
 """The page of the course that leads to a folder, or to a method of its own."""
 
+ROOT = Path(__file__).parent.parent
+TEST = re.compile(r"\]\(\.\./(tests/[\w/]+)\.py#(\w+)\)")
+"""A link of `correctness.md` to a test: right in the repository, rewritten on the site."""
+
 KNOWN = {"lr", "momentum", "beta1", "beta2", "dx", "dg", "dxx", "dgx", "mx", "mg", "rtol"}
 """The names of more than one letter that are quantities on the written pages."""
 
@@ -67,8 +71,10 @@ def on_config(config: Any) -> Any:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Set the formulas of the written pages: `$x = x - lr g$` in a line, and blocks fenced as `maths`."""
-    if page.file.src_uri.startswith("methods/"):
+    if page.file.src_uri.startswith(("methods/", "tests/")):
         return markdown
+    if page.file.src_uri == "correctness.md":
+        return TEST.sub(line_of, markdown)
     markdown = re.sub(r"^```maths\n(.*?)^```$", lambda m: maths.rule(m[1], KNOWN), markdown, flags=re.M | re.S)
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.M | re.S)
     parts[::2] = [
@@ -78,12 +84,29 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add `methods/index.md` and `methods/NAME.md` for every method that is found."""
+    """Add `methods/index.md`, `methods/NAME.md` for every method, and the test files that `correctness.md` links to."""
     names = method.names()
     pages = {"methods/index.md": index(names), **{f"methods/{name}.md": page(name) for name in names}}
+    linked = (ROOT / "docs" / "correctness.md").read_text()
+    pages |= {f"{path}.md": test_file(f"{path}.py") for path in {match[1] for match in TEST.finditer(linked)}}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def line_of(link: re.Match[str]) -> str:
+    """Return a link to a test in the repository as one to its line on the site's page of that file."""
+    path, name = link.groups()
+    before, found, _ = (ROOT / f"{path}.py").read_text().partition(f"\ndef {name}(")
+    line = before.count("\n") + 2 if found else 1
+    return f"]({path}.md#__codelineno-0-{line})"
+
+
+def test_file(path: str) -> str:
+    """Return the page of a test file: its source, left out of the search."""
+    source = (ROOT / path).read_text().rstrip()
+    head = ["---", "hide: [toc]", "search: {exclude: true}", "---", "", f"# {Path(path).stem}", "", f"`{path}`", ""]
+    return "\n".join([*head, '```python linenums="1"', source, "```", ""])
 
 
 def index(names: list[str]) -> str:
@@ -263,5 +286,5 @@ def readme(text: str) -> str:
 
 
 if __name__ == "__main__":
-    path = Path(__file__).parent.parent / "README.md"
+    path = ROOT / "README.md"
     path.write_text(readme(path.read_text()))

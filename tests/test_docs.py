@@ -107,6 +107,22 @@ def test_the_links_of_a_page_lead_to_the_lines_of_the_file() -> None:
         assert re.match(rf"(class |def )?{name}\b", file[int(line) - 1])
 
 
+def test_the_links_of_correctness_lead_to_the_tests() -> None:
+    """In the repository to the file, on the site to the line."""
+    pytest.importorskip("mkdocs")
+    hooks = load("hooks")
+    page = (DOCS / "correctness.md").read_text()
+    assert "](../tests/first_order/test_adam.py#test_what_becomes_adam)" in page
+    assert not re.search(r"^- (?!dialects)[\w ]+: `", page, re.MULTILINE), "a test without a link"
+    for path, name in set(hooks.TEST.findall(page)):
+        (line,) = re.findall(
+            rf"^\]\({path}\.md#__codelineno-0-(\d+)\)$", hooks.TEST.sub(hooks.line_of, f"](../{path}.py#{name})")
+        )
+        source = (DOCS.parent / f"{path}.py").read_text()
+        assert source.splitlines()[int(line) - 1].startswith(f"def {name}(")
+        assert source.rstrip() in hooks.test_file(f"{path}.py")
+
+
 def test_a_figure_shows_a_run() -> None:
     figures = load("figures")
     quadratic = figures.landscapes()[0]

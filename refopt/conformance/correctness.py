@@ -27,18 +27,26 @@ from refopt.method import FOLDERS, folder_of, get, names
 from refopt.status import require
 
 KINDS: Mapping[str, str] = {
-    "dialects": r"^tests/conformance/",
+    "dialects": r"^tests/conformance/test_dialects",
     "contract": r"^tests/test_contract",
-    "misuse and trouble": r"::.*(bad_|misuse|named|must_|status|nan|overflow|not_finite|refuse)",
-    "second implementation": r"::.*(by_hand|the_rule|dense|scipy|autograd|closed_form|by_enumeration|solve)",
-    "paper": r"::.*(paper|notebook|author|theorem|algorithm|demonstration|figure)",
-    "invariance": r"::.*(invarian|equivarian|scale|units|rotat|transpos|alike|not_seen|no_bit|limit)",
+    "misuse and trouble": r"::.*(bad_|misuse|named|must_|status|_nan|overflow|not_finite|refuse)",
+    "second implementation": r"::.*(by_hand|the_rule_(coordinate|part)|(path|step|sequence|model)_is_that_of_the"
+    r"|closed_form|compact_form|dense_(matri|kronecker|solve)|authors_order|a_fixed_full_basis)",
+    "paper": r"::.*(paper(?!s_dialect)|notebook|author|theorem|algorithm|demonstration)",
+    "invariance": r"::.*(invarian|equivarian|scales?_of|units_of|sees_units|affine|rotat|transpos|permut"
+    r"|turned_coordinates|turns_of|treated_alike|not_seen|no_bit)",
     "facts": "",
 }
 """Each kind of check and the pattern of 'path::name' that makes it; the first that matches counts."""
 
 FOR_ALL = ("tests/conformance/test_dialects.py", "tests/test_contract.py")
-TESTS = (*(f"tests/{folder}" for folder in FOLDERS), *FOR_ALL)
+BY_HAND = tuple(
+    f"tests/conformance/test_mutants.py::test_a_right_{what}_by_hand_raises_no_alarm"
+    for what in ("rule", "method_that_asks", "method_of_matrices")
+)
+"""Methods written down a second time, which `check` holds against the first."""
+
+TESTS = (*(f"tests/{folder}" for folder in FOLDERS), *FOR_ALL, *BY_HAND)
 
 
 class Check(NamedTuple):
@@ -103,13 +111,14 @@ def pytest_sessionfinish(session: Any) -> None:
 
 
 def run(tests: Sequence[str] = TESTS, root: Path = ROOT) -> list[Check]:
-    """Run `tests`, files or folders under `root`, and return what concerns each method.
+    """Run `tests`, files, folders or single tests under `root`, and return what concerns each method.
 
     Raises ValueError where one is missing, as all are in an installation without the sources, and RuntimeError where
     pytest could not run.
     """
     for test in tests:
-        require((root / test).exists(), "tests must be in a source tree", str(root / test))
+        path = root / test.partition("::")[0]
+        require(path.exists(), "tests must be in a source tree", str(path))
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder, "found.json")
         command = [sys.executable, "-m", "pytest", "-q", "-p", __name__, "-p", "no:cacheprovider", *tests]
@@ -118,7 +127,8 @@ def run(tests: Sequence[str] = TESTS, root: Path = ROOT) -> list[Check]:
         if ended.returncode not in (0, 1):
             raise RuntimeError(f"pytest could not run: {(ended.stdout + ended.stderr).strip()[-2000:]}")
         checks = [Check(*entry) for entry in json.loads(answer.read_text(encoding="utf-8"))]
-    return [check for check in checks if check.path.startswith((f"tests/{folder_of(check.method)}/", *FOR_ALL))]
+    everywhere = {path.partition("::")[0] for path in (*FOR_ALL, *BY_HAND)}
+    return [c for c in checks if c.path in everywhere or c.path.startswith(f"tests/{folder_of(c.method)}/")]
 
 
 def dialects(method: str, recordings: Path = RECORDINGS) -> Iterator[str]:
@@ -145,9 +155,9 @@ def page(checks: Sequence[Check]) -> str:
             "Every test ran with the steps of all methods watched. A method's tests are those that ran it; their place",
             "and name say of which kind they are:",
             "",
-            "- **dialects**: beside torch, optax and keras, by recordings of 200 steps of each stream;",
+            "- **dialects**: beside other libraries, by recordings of 200 steps of each stream;",
             "- **contract**: what every method promises, on NumPy, read-only NumPy and a strict array library;",
-            "- **second implementation**: the rule once more, in another shape, or dense linear algebra;",
+            "- **second implementation**: the rule once more, written by hand, or with dense matrices;",
             "- **paper**: what its authors state or print; **invariance**: what must change nothing;",
             "- **misuse and trouble**; **facts**: analytic values, limits, properties of drawn cases, comparisons.",
             "",
@@ -167,11 +177,15 @@ def _counts(checks: Sequence[Check]) -> Iterator[str]:
 
 
 def _section(name: str, checks: Sequence[Check]) -> Iterator[str]:
-    """Yield a method's own part: recorded libraries, and its own tests by kind; the contract is the same for all."""
+    """Yield a method's own part: recorded libraries, and its own tests by kind; the contract is the same for all.
+
+    A link is to the file, with the test's name for its fragment; docs/hooks.py makes the line of it on the site.
+    """
     yield from ("", f"## {name}", "", f"{get(name).SPEC.title}: {get(name).SPEC.source}", "")
     yield from (f"- dialects: `{line}`" for line in dialects(name))
     for kind in KINDS:
         for check in checks:
-            if check.kind == kind and not check.path.startswith(FOR_ALL):
+            if check.kind == kind and check.path not in FOR_ALL:
                 verdict = f"**{check.failed} failed**" if check.failed else f"{check.passed} passed"
-                yield f"- {kind}: `{check.path}::{check.name}`, {verdict}"
+                link = f"[`{check.path}::{check.name}`](../{check.path}#{check.name})"
+                yield f"- {kind}: {link}, {verdict}"

@@ -22,7 +22,10 @@ from refopt.conformance.streams import NAMES
 from refopt.conformance.streams import get as stream
 from refopt.method import get
 
-LIBRARIES = ("torch", "optax", "keras")
+LIBRARIES = ("torch", "optax", "keras", "pytorch_optimizer")
+NAMED = LIBRARIES[:3]
+"""Those that dialects are named after."""
+
 CONSTANT = tuple(name for name in NAMES if stream(name).lr is None)
 SCHEDULED = tuple(name for name in NAMES if stream(name).lr is not None)
 
@@ -122,11 +125,21 @@ PEERS = (
     Peer("adamax", "keras", "optimizers.Adamax"),
     Peer("nadam", "torch", "optim.NAdam", rtol=1e-6, precision="the product of momenta is a float32 tensor"),
     Peer("nadam", "optax", "nadam"),
+    Peer("nadam", "optax", "adam", {"nesterov": True}),
     Peer("nadam", "keras", "optimizers.Nadam"),
     Peer("amsgrad", "torch", "optim.Adam", {"amsgrad": True}),
     Peer("amsgrad", "optax", "amsgrad"),
+    Peer(
+        "amsgrad",
+        "optax",
+        "amsgrad",
+        {"bias_correction_mu": False, "bias_correction_nu": False},
+        {"eps": 1e-8},
+        dialect="paper",
+    ),
     Peer("amsgrad", "keras", "optimizers.Adam", {"amsgrad": True}),
     Peer("adamw", "torch", "optim.AdamW"),
+    Peer("adamw", "torch", "optim.Adam", {"weight_decay": 0.01, "decoupled_weight_decay": True}),
     Peer("adamw", "optax", "adamw"),
     Peer("adamw", "keras", "optimizers.AdamW"),
     Peer("radam", "torch", "optim.RAdam"),

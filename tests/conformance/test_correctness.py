@@ -59,6 +59,17 @@ def test_a_test_belongs_to_the_methods_that_it_steps(checks: list[Check]) -> Non
         ("tests/structured/test_kfac.py", "test_factors_have_the_papers_decay", "paper"),
         ("tests/first_order/test_adam.py", "test_the_scale_of_f_does_not_matter", "invariance"),
         ("tests/first_order/test_adam.py", "test_the_first_step_is_lr", "facts"),
+        ("tests/conformance/test_mutants.py", "test_a_right_rule_by_hand_raises_no_alarm", "second implementation"),
+        (
+            "tests/quasi_newton/test_online_lbfgs.py",
+            "test_the_path_is_that_of_the_papers_update",
+            "second implementation",
+        ),
+        ("tests/quasi_newton/test_lbfgs.py", "test_no_more_evaluations_than_scipy", "facts"),
+        ("tests/quasi_newton/test_lbfgs.py", "test_a_quadratic_is_solved_and_every_step_descends", "facts"),
+        ("tests/structured/test_kfac.py", "test_one_linear_layer_is_solved_in_one_step", "facts"),
+        ("tests/first_order/test_momentum.py", "test_heavy_ball_is_stable_up_to_its_limit", "facts"),
+        ("tests/first_order/test_invariances.py", "test_turned_coordinates_turn_the_path", "invariance"),
     ],
 )
 def test_place_and_name_say_the_kind(path: str, name: str, kind: str) -> None:
@@ -68,9 +79,19 @@ def test_place_and_name_say_the_kind(path: str, name: str, kind: str) -> None:
 def test_the_page_counts_cases_and_shows_failures(checks: list[Check]) -> None:
     page = correctness.page(checks)
     assert "2 cases passed, 1 failed" in page
-    assert "- facts: `tests/first_order/test_some.py::test_that_fails`, **1 failed**" in page
+    path = "tests/first_order/test_some.py"
+    assert f"- facts: [`{path}::test_that_fails`](../{path}#test_that_fails), **1 failed**" in page
     assert "- dialects: `torch.optim.Adam(lr), 2." in page
     assert [line for line in page.splitlines() if line.startswith("## ")] == ["## adam", "## sgd"]
+
+
+def test_a_rule_written_down_twice_counts_where_check_holds_them_together() -> None:
+    """By its place it is in no folder of a method; the rest of that file is about wrong optimizers."""
+    *_, matrices = correctness.BY_HAND
+    (check,) = correctness.run((f"{matrices}[muon]",))
+    assert check == Check("muon", *matrices.split("::"), 1, 0)
+    assert check.kind == "second implementation"
+    assert f"- second implementation: [`{matrices}`]" in correctness.page([check])
 
 
 def test_without_a_source_tree_it_says_so(tmp_path: Path) -> None:

@@ -219,6 +219,57 @@ def test_without_weight_the_combined_method_is_the_diagonal_one() -> None:
     np.testing.assert_allclose(combined, diagonal, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dialect", ["paper", "notebook", "notebook corr=1"])
+def test_the_combined_method_by_dense_matrices(dialect: str) -> None:
+    """Averages in loops, H from its linear equations, the rate a function of V^T H V in all n dimensions."""
+    n, A = 6, symmetric(6, 4, negative=2, condition=5.0)
+    known = {"beta": 0.6, "gamma": 0.7, "Gamma": 0.1, "div": 1.5, "cut": 6.0, "w": 0.4, "spread": 1.0}
+    hyper = {"rank": 2, "corr": "measured", **known, **ogr_combined.DIALECTS[dialect]}
+    beta, gamma, div, cut = (hyper[name] for name in ("beta", "gamma", "div", "cut"))
+    rank, one = min(hyper["rank"], n), hyper["corr"] == "one"
+    init, step = bind(ogr_combined, **ogr_combined.DIALECTS[dialect])
+    x = got = np.linspace(-1.0, 2.0, n)
+    state = init(got)
+    V = state.V
+    m, mx, mg = np.zeros((3, n))
+    dxx, d = np.full(n, hyper["spread"]), np.full(n, hyper["spread"] if one else 0.0)
+    Dxx, D = hyper["spread"] * np.eye(rank), (hyper["spread"] if one else 0.0) * np.eye(rank)
+    for k in range(12):
+        g = A @ x
+        for i in range(n):
+            m[i] = (1 - gamma) * m[i] + gamma * g[i]
+            mx[i] = (1 - beta) * mx[i] + beta * x[i]
+            mg[i] = (1 - beta) * mg[i] + beta * g[i]
+            u, v = x[i] - mx[i], g[i] - mg[i]
+            dxx[i] = (1 - beta) * dxx[i] + beta * u * u
+            d[i] = (1 - beta) * d[i] + beta * v * (v if one else u)
+        slopes = np.sqrt(d / dxx) if one else d / dxx
+        delta = m / np.maximum(div * np.abs(slopes), cut)
+        W = V + hyper["Gamma"] * g
+        V = np.linalg.qr(W.T)[0].T
+        V *= np.sign(np.sum(V * W, axis=1))[:, None]  # as Gram-Schmidt leaves it: the averages remember signs
+        u, v = V @ (x - mx), V @ (g - mg)
+        Dxx = (1 - beta) * Dxx + beta * np.outer(u, u)
+        D = (1 - beta) * D + beta * np.outer(v, v if one else u)
+        cross = psd_root(Dxx) @ psd_root(D) if one else D
+        equations = np.kron(Dxx, np.eye(rank)) + np.kron(np.eye(rank), Dxx)
+        H = np.linalg.solve(equations, (cross + cross.T).ravel()).reshape(rank, rank)
+        lam, O = np.linalg.eigh(V.T @ H @ V)  # noqa: E741
+        P = V.T @ V
+        rate = P @ (O * (1 / np.maximum(div * np.abs(lam), cut))) @ O.T @ P
+        x = x - delta + hyper["w"] * (P @ delta - rate @ m)
+        got, state = step(quadratic(A), got, state)
+        np.testing.assert_allclose(got, x, rtol=1e-7, err_msg=f"step {k}")
+
+
+def psd_root(D: np.ndarray) -> np.ndarray:
+    """The square root by Newton's iteration of Denman and Beavers, without eigenvalues."""
+    Y, Z = D, np.eye(len(D))
+    for _ in range(40):
+        Y, Z = (Y + np.linalg.inv(Z)) / 2, (Z + np.linalg.inv(Y)) / 2
+    return Y
+
+
 @pytest.mark.parametrize("follow", ["project", "cos", "frozen"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_the_parabola_knows_its_extremum_and_which_way_to_go(follow: str, sign: float) -> None:
