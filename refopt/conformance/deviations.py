@@ -286,7 +286,9 @@ NOTES: Mapping[int, str] = {
     45: "See whole solvers.",
     46: "refopt says LINE_SEARCH_FAILED in the result's status.",
     47: "refopt has real parameters alone.",
-    48: "refopt's Fisher is a mean over examples, sums over outputs, no 1/2: golden files have the factors.",
+    48: "refopt's Fisher is a mean over examples, a sum over outputs, of a square loss that has the 1/2: golden files "
+    "have the factors. Drawn targets are one an example (M = 1); expand or reduce is a knob of kfac: "
+    "tests/curvature/test_kronecker.py.",
     49: "Traces are estimated with a standard error: tests/curvature/test_trace.py.",
     50: "Weights are squares of the first components, T's eigenvalues from a symmetric solver: "
     "tests/curvature/test_spectral_density.py.",
