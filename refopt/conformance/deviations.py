@@ -318,8 +318,9 @@ NOTES: Mapping[int, str] = {
     46: "refopt says LINE_SEARCH_FAILED in the result's status. scipy's trust-exact, which could loop for ever (#12513), "
     "ends at 25 iterations since; its stale factor (#20244) is a bug, below.",
     47: "refopt has real parameters alone.",
-    48: "refopt's Fisher is a mean over examples, sums over outputs, no 1/2: golden files have the factors. curvlinops, "
-    "BackPACK and ASDL are not among the libraries.",
+    48: "refopt's Fisher is a mean over examples, a sum over outputs, of a square loss that has the 1/2: golden files "
+    "have the factors. Drawn targets are one an example (M = 1); expand or reduce is a knob of kfac: "
+    "tests/curvature/test_kronecker.py. curvlinops, BackPACK and ASDL are not among the libraries.",
     49: "Traces are estimated with a standard error: tests/curvature/test_trace.py. PyHessian is not among the libraries.",
     50: "Weights are squares of the first components, T's eigenvalues from a symmetric solver: "
     "tests/curvature/test_spectral_density.py.",

@@ -136,7 +136,8 @@ def _evaluate(node: ast.expr) -> Any:
 
 
 def _is_file(text: str) -> bool:
-    return text.endswith(".py") or ".py:" in text
+    """Return whether `text` is a file of the user's; a problem of the catalogue is none, whatever file it reads."""
+    return (text.endswith(".py") or ".py:" in text) and text.partition(":")[0] not in problems.names()
 
 
 def _split_file(text: str) -> tuple[str, str]:

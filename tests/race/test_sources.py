@@ -117,6 +117,14 @@ def test_the_seed_moves_the_start_where_a_problem_has_one() -> None:
     assert start("rosenbrock:n=4", 0) == start("rosenbrock:n=4", 1)
 
 
+def test_an_option_of_the_catalogue_may_name_a_file_of_python(tmp_path: Path) -> None:
+    path = tmp_path / "notes.py"
+    path.write_text("# a language model may read this\n" * 40)
+    text = f"char_lm:context=8,path={path}"
+    assert sources.find_problem(text, seed=0, backend="numpy", dtype=None).name == "char_lm"
+    assert sources.digest(text) == ""
+
+
 def test_two_methods_are_one_by_the_layout() -> None:
     both = sources.find_method("muon+adamw")
     assert both.SPEC.title == "Muon on matrices, AdamW on the rest"
