@@ -145,7 +145,7 @@ def recommendations(rows: Mapping[str, Rows]) -> Table:
             ("tuned", "end", "a network on minibatches, tuned, by gradient equivalents"),
             ("default", "end", "a network on minibatches, untuned"),
         ):
-            order = studies.get("training").ranks(training, name, setting)
+            order = _ranks(training, name, setting)
             lines.append([word, _names(order), f"median rank {order[0][1]:g} over problems and seeds"])
     if saddles := rows.get("saddles"):
         tuned = [row for row in saddles if row["setting"] == "tuned"]
@@ -168,6 +168,12 @@ def _ranked(
     return sorted(((m, median(values)) for m, values in scores.items()), key=lambda item: item[1])
 
 
+def _ranks(training: Rows, name: str, setting: str) -> list[tuple[str, float]]:
+    study = studies.get("training")
+    ranks: list[tuple[str, float]] = study.ranks(study.on_minibatches(training), name, setting)
+    return ranks
+
+
 def _names(order: Sequence[tuple[str, float]], count: int = 3) -> str:
     return ", ".join(f"[{m}](../methods/{m.partition('+')[0]}.md)" for m, _ in order[:count])
 
@@ -176,7 +182,7 @@ def hope(rows: Mapping[str, Rows]) -> Iterable[str]:
     """Yield what the numbers say of the parabola and its kin beside gradients alone and beside other curvature."""
     if training := rows.get("training"):
         for setting in ("tuned", "default"):
-            ranks = dict(studies.get("training").ranks(training, "end", setting))
+            ranks = dict(_ranks(training, "end", setting))
             regress = {m: r for m, r in ranks.items() if _folder(m) == "gradient_regression"}
             plain = {m: r for m, r in ranks.items() if not uses_curvature(m)}
             told = ", ".join(f"{m} {r:g}" for m, r in sorted({**regress, **plain}.items(), key=lambda item: item[1]))

@@ -308,7 +308,15 @@ def test_caught_and_left_are_told_apart() -> None:
 
 def test_ranks_decide_what_is_recommended() -> None:
     rows = [
-        {"problem": "p", "method": m, "setting": setting, "seed": 0, "end": end, "at equal seconds": 1 / end}
+        {
+            "problem": "p",
+            "batch": 64,
+            "method": m,
+            "setting": setting,
+            "seed": 0,
+            "end": end,
+            "at equal seconds": 1 / end,
+        }
         for setting in ("tuned", "default")
         for m, end in (("adam", 0.5), ("kfac", 0.25), ("sgd", 1.0))
     ]
@@ -343,7 +351,15 @@ def test_the_profile_of_one_problem_is_its_race() -> None:
 
 def test_training_reads_what_each_knob_may_be() -> None:
     rows = [
-        {"problem": "p", "method": m, "setting": setting, "seed": s, "end": end * (1 + s), "at equal k": end}
+        {
+            "problem": "p",
+            "batch": 64,
+            "method": m,
+            "setting": setting,
+            "seed": s,
+            "end": end * (1 + s),
+            "at equal k": end,
+        }
         | {"at equal seconds": end, "seconds": 1.0, "test": 0.1, "start": 2.0, "knobs": knobs}
         for m, end, lr in (("adam", 0.5, 0.9), ("ekfac", 0.1, 0.002))
         for setting, knobs in (("tuned", "{}"), ("default", "{}"), ("trial", json.dumps({"lr": lr, "own": 1})))

@@ -99,6 +99,7 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
             rows.append(
                 {
                     "problem": problem,
+                    "batch": raced.entry.batch_size,
                     "method": label["method"],
                     "setting": label["setting"],
                     "seed": label["seed"],
@@ -141,9 +142,10 @@ def findings(rows: Rows) -> Findings:
         "share by thirds of each knob's axis, over all problems, the other knobs wherever they were. Tuning cost is "
         "the same number of trials for everybody; the seconds of a run and of all trials are in the tables."
     )
+    noisy = on_minibatches(rows)
     duels = {
         f"networks on minibatches, {word}": duel_of_kinds(
-            [row for row in rows if row["setting"] == setting], ("problem",), name
+            [row for row in noisy if row["setting"] == setting], ("problem",), name
         )
         for word, (name, setting) in ASKED.items()
     }
@@ -157,7 +159,8 @@ def findings(rows: Rows) -> Findings:
 
 def _answer(rows: Rows, thirds: Thirds) -> list[str]:
     best = [
-        f"{word} {', '.join(f'{m} ({rank:g})' for m, rank in ranks(rows, *asked)[:3])}" for word, asked in ASKED.items()
+        f"{word} {', '.join(f'{m} ({rank:g})' for m, rank in ranks(on_minibatches(rows), *asked)[:3])}"
+        for word, asked in ASKED.items()
     ]
     swing = {knob: max(found) - min(found) for knob, found in _shares(thirds).items() if len(found) > 1}
     most = sorted(swing, key=lambda knob: -swing[knob])[:3]
@@ -167,6 +170,11 @@ def _answer(rows: Rows, thirds: Thirds) -> list[str]:
         f"median ranks over problems and seeds have {'; '.join(best)}.",
         *([f"What must be set with most care: {'; '.join(f'{knob} of {m}' for m, knob in most)}."] if most else []),
     ]
+
+
+def on_minibatches(rows: Rows) -> Rows:
+    """Return the rows of the problems that have examples."""
+    return [row for row in rows if "batch" in row]
 
 
 def ranks(rows: Rows, name: str, setting: str) -> list[tuple[str, float]]:
@@ -310,8 +318,9 @@ def _draw(problems: Sequence[str], rows: Rows, order: Sequence[str]) -> Any:
     ):
         values = np.array([[_median(rows, p, m, name) for p in problems] for m in order])
         ranks = np.array([[1.0 + np.sum(column < value) for value in column] for column in values.T]).T
-        words = [[f"{value:.3g}" for value in line] for line in values]
-        page.heat(panel, ranks, words, marks, problems)
+        shades = np.where(np.isfinite(values), ranks, np.nan)
+        words = [[f"{value:.3g}" if math.isfinite(value) else "-" for value in line] for line in values]
+        page.heat(panel, shades, words, marks, [problem.partition(":")[0] for problem in problems])
         panel.set_title(f"Loss at equal {word}; shade: rank", loc="left", color=page.INK, fontsize=11)
     figure.supxlabel("◆ uses curvature   □ gradients alone", fontsize=9, color=page.SOFT)
     return figure
@@ -337,8 +346,9 @@ def _draw_curves(problems: Sequence[str], rows: Rows, order: Sequence[str]) -> A
                     dashes = "-" if uses_curvature(m) else "--"
                     columns = json.loads(row["rows"])
                     panel.plot(columns[axis], columns["value"], dashes, label=m if m in style else None, **line)
-            panel.set_xscale("symlog" if axis == "seconds" else "linear")
+            panel.set_xscale("log" if axis == "seconds" else "linear")
             panel.set_yscale("log")
+            panel.set_ylim(top=2.0 * max(row["start"] for row in rows if row["problem"] == problem and "start" in row))
             page.dress(panel, problem if axis == "gradient_equivalents" else "")
             panel.set_xlabel(word)
     lines = figure.axes[0].get_legend_handles_labels()
@@ -353,5 +363,5 @@ def _draw_sensitivity(thirds: Thirds) -> Any:
         shares = np.array([[np.mean(part) if part else math.nan for part in parts] for parts in thirds.values()])
         words = [["" if math.isnan(share) else f"{share:.0%}" for share in line] for line in shares]
         page.heat(axes, shares, words, [f"{m}: {knob}" for m, knob in thirds], THIRDS)
-    axes.set_title("Share of good trials, by the place on a knob's axis", loc="left", color=page.INK, fontsize=11)
+    axes.set_title("Share of good trials", loc="left", color=page.INK, fontsize=11)
     return figure
