@@ -249,7 +249,13 @@ class _Search:
         return self._close(x[kept - 1], path.x[: len(kept)], stream)
 
     def _idle(self, change: Change) -> bool:
-        """Say whether a change leaves the early steps as they are: no pair needs it."""
+        """Say whether a change leaves the early steps as they are: no pair needs it.
+
+        Not so where it sets what the method chooses itself, which may follow the other of the pair.
+        """
+        known = {**keywords(self.method.init), **keywords(self.method.step), **self.hyper}
+        if any(known[key] is None for key in change.hyper if key != "layout"):
+            return False
         method, hyper = self._changed([change])
         try:
             return all(self._close(self._play(method, hyper, *probe), x, probe[0]) for probe, x in self._unchanged)

@@ -380,6 +380,7 @@ LAMB: dict[str, Rule] = {
     "the trust ratio upside down": LastLine(land=partial(trusted, trust=lambda ratio: 1 / ratio)),
 }
 NOVOGRAD: dict[str, Rule] = {
+    "the first moment of the step before": lambda call: (call.x - call.hyper["lr"] * call.state.m, call()[1]),
     "m as a running mean": lambda call: call(lr=call.hyper["lr"] * (1 - call.hyper["beta1"])),
     "v starting at 0": counted(lambda k: k + 1),
     "the mean of g^2 in place of |g|^2": LastLine(v=novograd_of_means),
