@@ -13,7 +13,7 @@ from refopt.conformance.adapters import methods
 from refopt.conformance.changes import Change, changes
 from refopt.conformance.diagnosis import diagnose
 from refopt.conformance.mistakes.general import decay_in_gradient, lr_inside, lr_outside, update_lags
-from refopt.conformance.mistakes.quotients import FORMS, LastLine
+from refopt.conformance.mistakes.quotients import FORMS, QUOTIENT, LastLine
 from refopt.conformance.recording import play
 from refopt.conformance.replay import default_lr
 from refopt.conformance.streams import get as stream
@@ -74,6 +74,11 @@ def test_a_state_kept_between_runs_is_seen_whatever_else_is_wrong() -> None:
     assert found.causes == ("state not reset between runs",)
     assert not found.explains
     assert str(found).startswith("your Adam has state not reset between runs; beyond that none of")
+
+
+def test_a_path_that_is_not_finite_explains_nothing() -> None:
+    wrong = mistakes.make(adam, [QUOTIENT["the second moment of the step before"]])  # which is 0 at first
+    assert not compare(make_adam(), wrong, steps=3, streams=FEW, eps=0.0).agrees
 
 
 def test_a_state_kept_between_runs_is_explained_from_the_first_run_with_what_else_is_wrong() -> None:

@@ -90,7 +90,7 @@ def catalogue(method: Method, hyper: Mapping[str, Any]) -> dict[str, Rule]:
     name, needs = name_of(method), set(method.SPEC.needs)
     known = {**keywords(method.init), **keywords(method.step)}
     values = {**known, **hyper}
-    own = OWN.get(name, {}) | (QUOTIENT if name in FORMS else {})
+    own = (QUOTIENT if name in FORMS else {}) | OWN.get(name, {})
     rules = renewals(values) | ANY
     for needed, those in WITH.items():
         if needed in keywords(method.step):

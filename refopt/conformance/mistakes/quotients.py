@@ -311,6 +311,18 @@ class LastLine:
         return LastLine(lambda q: other.change(self.change(q)), self.v or other.v, self.land or other.land)
 
 
+def yogi_from_0(call: Call, state: Any) -> Array:
+    """Return v as it is after a first step from 0."""
+    v: Array = state.v if call.state.k else (1 - call.hyper["beta2"]) * call.objective.grad(call.x) ** 2
+    return v
+
+
+def yogi_turned(call: Call, state: Any) -> Array:
+    """Return v moved the other way, unless it is the first g^2."""
+    v: Array = state.v if call.state.k == 0 and call.hyper["v0"] is None else 2 * call.state.v - state.v
+    return v
+
+
 def novograd_of_means(call: Call, state: Any) -> dict[str, Any]:
     """Return v of the mean of g^2 of each tensor."""
     beta2 = call.hyper["beta2"] if call.state.k else 0.0
@@ -368,15 +380,14 @@ LAMB: dict[str, Rule] = {
     "the trust ratio upside down": LastLine(land=partial(trusted, trust=lambda ratio: 1 / ratio)),
 }
 NOVOGRAD: dict[str, Rule] = {
+    "the first moment of the step before": lambda call: (call.x - call.hyper["lr"] * call.state.m, call()[1]),
     "m as a running mean": lambda call: call(lr=call.hyper["lr"] * (1 - call.hyper["beta1"])),
     "v starting at 0": counted(lambda k: k + 1),
     "the mean of g^2 in place of |g|^2": LastLine(v=novograd_of_means),
 }
 YOGI: dict[str, Rule] = {
-    "v starting at 0": counted(lambda k: k + 1),
-    "the sign of v - g^2 turned": LastLine(
-        v=lambda call, state: 2 * call.state.v - state.v if call.state.k or call.hyper["v0"] is not None else state.v
-    ),
+    "v starting at 0": LastLine(v=yogi_from_0),
+    "the sign of v - g^2 turned": LastLine(v=yogi_turned),
 }
 ADAN: dict[str, Rule] = {
     "g^2 in place of (g + beta2 d)^2": LastLine(v=adan_without_looking),

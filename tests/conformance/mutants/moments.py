@@ -203,6 +203,7 @@ MUTANTS = {
     "QHAdam: lags, eps inside": Mutant(
         qhadam(lag=True, inside=True), "qhadam", ("the update lagging one step", "eps inside the root")
     ),
+    "Yogi: v from 0": Mutant(yogi(start=0.0), "yogi", ("v starting at 0",)),
     "Yogi: eps 1e-8": Mutant(yogi(eps=1e-8), "yogi", ("eps=1e-08",)),
     "Yogi: v corrected": Mutant(yogi(corrected=(False, True)), "yogi", ("bias correction of the second moment added",)),
     "Yogi: m corrected": Mutant(yogi(corrected=(True, False)), "yogi", ("bias correction of the first moment added",)),

@@ -152,7 +152,7 @@ MUTANTS = {
     "Nonlinear CG: DY": Mutant(
         nonlinear_cg(lambda p, g, new: new @ new / (p @ (new - g))), "nonlinear_cg", ("formula='DY'", "restart=inf")
     ),
-    "Nonlinear CG: PR, c2 0.4": Mutant(nonlinear_cg(uncut, c2=0.4), "nonlinear_cg", ("PR without the 0", "c2=0.4")),
+    "Nonlinear CG: PR, c2 0.4": Mutant(nonlinear_cg(uncut, c2=0.4), "nonlinear_cg", ()),
     "Nonlinear CG: beta halved": Mutant(
         nonlinear_cg(lambda p, g, new: max(0.0, new @ (new - g) / (g @ g)) / 2), "nonlinear_cg", ()
     ),
