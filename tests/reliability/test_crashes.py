@@ -109,9 +109,10 @@ def test_a_race(times: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("times", KILLS)
 def test_a_laboratory(times: int, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    subprocess.run([*SMALL_LAB, whole], check=True)
-    kill_at_random([[*SMALL_LAB, killed]] * times, 2, finished(killed), within=0.02)
-    subprocess.run([*SMALL_LAB, killed], check=True)
+    seeds = str(1 + times // 5)
+    subprocess.run([*SMALL_LAB, whole, seeds], check=True)
+    kill_at_random([[*SMALL_LAB, killed, seeds]] * times, 2, finished(killed), within=0.02)
+    subprocess.run([*SMALL_LAB, killed, seeds], check=True)
     assert outcomes(killed) == outcomes(whole)
     assert (killed / "verdict.md").exists()
     assert not list((killed / "work").rglob(".*.tmp"))
@@ -139,9 +140,9 @@ def test_two_races_in_one_folder(tmp_path: Path) -> None:
 
 def test_two_laboratories_in_one_folder(tmp_path: Path) -> None:
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    subprocess.run([*SMALL_LAB, alone], check=True)
-    both([*SMALL_LAB, shared])
-    subprocess.run([*SMALL_LAB, shared], check=True)
+    subprocess.run([*SMALL_LAB, alone, "1"], check=True)
+    both([*SMALL_LAB, shared, "1"])  # where one may find what the other has just begun to replace, and say so
+    subprocess.run([*SMALL_LAB, shared, "1"], check=True)
     assert outcomes(shared) == outcomes(alone)
 
 

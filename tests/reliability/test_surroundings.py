@@ -46,7 +46,7 @@ def test_a_home_that_cannot_be_written_to(command: str, mine: str, tmp_path: Pat
     out = tmp_path / "out"
     line = {
         "race": refopt(*RACE, "--out", out),
-        "lab": [sys.executable, str(Path(__file__).with_name("small_lab.py")), str(out)],
+        "lab": [sys.executable, str(Path(__file__).with_name("small_lab.py")), str(out), "1"],
         "check": refopt("check", mine, "--reference", "sgd", "--steps", 5, "--html", out / "check.html"),
     }[command]
     out.mkdir()
