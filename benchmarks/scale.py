@@ -1,17 +1,20 @@
 """What a cluster costs: the engine's share of a task, and a step over shards against the plan of docs/scale.md.
 
-    python benchmarks/scale.py [--n 1000000] [--tasks 1000] [--workers 1 2] [--json PATH]
+    python benchmarks/scale.py [--n 1000000] [--tasks 1000] [--workers 1 2 4] [--json PATH]
 
 1. Tasks that do nothing, on both engines: milliseconds a task, and beside it the time of the journal's own write.
 2. One value and gradient, and one product at a linearised point, over shards: on threads, and on worker processes of
    this machine. The yardstick is the same sum in one piece. The objective is one pass over x, so that all the rest is
-   the way there and back. `moved` is what the plan says travels, and MB/s what follows.
+   the way there and back. `moved` is what the plan says travels, and MB/s what follows; `counted` is what all
+   connections sent a gradient, and `resident` by how many vectors of length n a worker's peak memory grew; both 0 where
+   nothing is sent.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from typing import Any
 
 import distributed
 import numpy as np
+from distributed.comm.tcp import TCP
 from rich.console import Console
 from rich.table import Table
 
@@ -76,30 +80,63 @@ def bowls(c: Any) -> Objective:
     )
 
 
+def count() -> None:
+    """Let the TCP connections of this process add up what they send."""
+    if not hasattr(TCP, "sent"):
+        TCP.sent, write = 0, TCP.write
+
+        async def counting(self: Any, *arguments: Any, **options: Any) -> int:
+            size: int = await write(self, *arguments, **options)
+            TCP.sent += size
+            return size
+
+        TCP.write = counting
+
+
+def sent() -> int:
+    return TCP.sent
+
+
+def peak() -> int:
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def steps(n: int, workers: list[int]) -> list[dict[str, Any]]:
     """Return a row for each place of the shards: as many as workers, for a gradient and for a product."""
     x = np.random.default_rng(0).standard_normal(n)
     whole = bowls(np.linspace(0.0, 1.0, 64))
 
-    def row(where: str, objective: Objective, moved: float) -> dict[str, Any]:
+    def row(where: str, objective: Objective, moved: float = 0.0) -> dict[str, Any]:
         objective.value_and_grad(x)
         mv = objective.linearize(x)[2]
         found = {"gradient": lambda: objective.value_and_grad(x), "product": lambda: mv(x)}
         took = {name: milliseconds(call) for name, call in found.items()}
         return {"where": where, **took, "moved": moved / 1e6, "MB/s": moved / 1e3 / took["gradient"]}
 
-    rows = [row("one piece", whole, 0.0)]
-    for count in workers:
-        with ThreadPoolExecutor(count) as pool:
-            rows.append(row(f"{count} threads", sharded(whole, pool, shards=count), 0.0))
-    for count in workers:
-        with distributed.LocalCluster(
-            n_workers=count, threads_per_worker=1, dashboard_address=":0", silence_logs=50
-        ) as cluster:
+    def on_workers(where: str, client: Any, shards: int) -> dict[str, Any]:
+        count()
+        client.run(count)
+        before = client.run(peak)
+        objective = sharded(whole, client, shards=shards)
+        found = row(where, objective, 2 * 8 * n * shards)
+        grown = max(after - before[worker] for worker, after in client.run(peak).items())
+        so_far = sent() + sum(client.run(sent).values())
+        for _ in range(5):
+            objective.value_and_grad(x)
+        counted = (sent() + sum(client.run(sent).values()) - so_far) / 5
+        return {**found, "counted": counted / 1e6, "resident": grown / (8 * n)}
+
+    rows = [{**row("one piece", whole), "counted": 0.0, "resident": 0.0}]
+    for many in workers:
+        with ThreadPoolExecutor(many) as pool:
+            rows.append({**rows[0], **row(f"{many} threads", sharded(whole, pool, shards=many))})
+    for many in workers:
+        quiet = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+        with distributed.LocalCluster(n_workers=many, **quiet) as cluster:
             for direct in (True, False):
                 with distributed.Client(cluster, direct_to_workers=direct) as client:
-                    where = f"{count} workers, {'direct' if direct else 'through the scheduler'}"
-                    rows.append(row(where, sharded(whole, client, shards=count), 2 * 8 * n * count))
+                    way = "direct" if direct else "through the scheduler"
+                    rows.append(on_workers(f"{many} workers, {way}", client, many))
     return rows
 
 

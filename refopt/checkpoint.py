@@ -7,18 +7,21 @@ then renamed over it, so that at any moment the place holds either the old check
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 import os
 import secrets
 import sys
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -75,9 +78,11 @@ def load(path: str | os.PathLike[str], like: Array) -> Any:
 
 def write_atomically(path: Path, data: bytes | memoryview) -> None:
     """Put `data` at `path` so that a reader, or a crash at any moment, finds the old file or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            with suppress(OSError):  # not on every network drive; there `sweep` gets no lock either
+                _lock(file)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -90,6 +95,26 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         os.fsync(directory)  # the rename itself must reach the disk
     finally:
         os.close(directory)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of `path`, or of the files in it where it is a folder, have left beside them.
+
+    A writer locks its temporary file as soon as it is there; the system unlocks it when the writer ends, in any way.
+    """
+    folder, name = (path, "*") if path.is_dir() else (path.parent, glob.escape(path.name))
+    for leftover in folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError), open(leftover, "rb") as file:
+            if time.time() - leftover.stat().st_mtime > 1:
+                _lock(file)
+                leftover.unlink()
+
+
+def _lock(file: IO[bytes]) -> None:
+    """Lock a file until it is closed. Raises OSError where another process has it."""
+    import fcntl  # not on Windows
+
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _encode(node: Any, arrays: list[np.ndarray[Any, Any]], where: str) -> Any:

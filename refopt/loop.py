@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from backends.arrays import Array, all_finite, asnumpy, floating, namespace, norm
@@ -392,6 +393,7 @@ def _identity(run: _Run) -> dict[str, Any]:
 
 
 def _resume(checkpoint: Checkpoint, identity: Mapping[str, Any], like: Array) -> Any:
+    checkpoints.sweep(Path(checkpoint.path))
     try:
         saved = checkpoints.load(checkpoint.path, like)
     except FileNotFoundError:

@@ -86,6 +86,7 @@ def performed(
     m = here.objective.n_examples
     if m is None:
         raise MissingPart(f"{problem} is no finite sum, so there are no examples for --engine dask to spread")
+    performing.direct = True
     with performing:
         client = performing.client
         assert client is not None

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 import problems
-from refopt import minimize
+from refopt import checkpoint, minimize
 from refopt.checkpoint import Checkpoint, load, save
 from refopt.first_order import adam, heavy_ball, sgd
 from refopt.loop import Record
+from refopt.race.results import Journal
 from refopt.status import Status
 
 
@@ -156,3 +157,43 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
         save(path, {"x": np.zeros(2)})
     assert load(path, like=np.zeros(1))["x"][0] == 1.0
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
+
+
+def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
+    place = tmp_path / "run[1].npz"
+    dead, alive, young = (tmp_path / f".run[1].npz.{i}1234567.tmp" for i in range(3))
+    another = tmp_path / ".run1.npz.01234567.tmp"
+    for path in (dead, alive, young, another):
+        path.touch()
+        if path is not young:
+            os.utime(path, (0, 0))
+    with open(alive, "rb") as writing:
+        checkpoint._lock(writing)
+        checkpoint.sweep(place)
+        assert set(tmp_path.iterdir()) == {alive, young, another}, "its own, old and without a writer, is gone"
+        checkpoint.sweep(tmp_path)
+        assert set(tmp_path.iterdir()) == {alive, young}
+    checkpoint.sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == {young}
+
+
+def test_a_writer_is_known_to_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def another_process_sweeps(fd: int) -> None:
+        for path in tmp_path.iterdir():
+            os.utime(path, (0, 0))
+        checkpoint.sweep(tmp_path)
+
+    monkeypatch.setattr(os, "fsync", another_process_sweeps)
+    checkpoint.write_atomically(tmp_path / "file", b"data")
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+def test_what_is_taken_up_again_is_swept(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for name in (".run.npz.01234567.tmp", ".race.json.01234567.tmp", "runs/.key.json.01234567.tmp"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    minimize(problems.get("rosenbrock"), adam, steps=1, checkpoint=tmp_path / "run.npz")
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "run.npz", ".race.json.01234567.tmp"}
+    Journal(tmp_path)
+    assert not list(tmp_path.rglob(".*.tmp"))

@@ -6,10 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import problems
+from refopt import spectrum
+from refopt.objective import Objective
 from refopt.race import dask_engine
 from tests.test_cli import run
 
@@ -38,7 +42,7 @@ def scheduler() -> Iterator[str]:
     """Return the address of a cluster of two worker processes."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", silence_logs=50
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -63,6 +67,18 @@ def test_spectrum_over_the_workers_of_a_cluster(
         assert there[name] == pytest.approx(here[name], rel=1e-9, abs=1e-12), name
     for name in ("n", "products", "negative", "exact", "status"):
         assert there[name] == here[name], name
+
+
+def test_vectors_go_to_the_workers_directly(scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    direct = []
+
+    def watched(problem: str, client: Any, **options: Any) -> Objective:
+        direct.append(client.direct_to_workers)
+        return problems.get(problem).objective
+
+    monkeypatch.setattr(spectrum, "sharded", watched)
+    with spectrum.performed("least_squares", "dask", scheduler):
+        assert direct == [True]
 
 
 def test_spectrum_over_processes_of_this_machine(capsys: pytest.CaptureFixture[str]) -> None:

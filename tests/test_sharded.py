@@ -5,9 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,9 @@ import pytest
 
 import problems
 from refopt import minimize
+from refopt.checkpoint import Checkpoint
 from refopt.curvature import kronecker
-from refopt.first_order import sgd
+from refopt.first_order import adam, sgd
 from refopt.newton import newton_cg
 from refopt.objective import MissingPart, Objective
 from refopt.race import sources
@@ -32,14 +36,18 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+@contextmanager
+def cluster() -> Iterator[Any]:
+    """Yield the client of two worker processes."""
+    distributed = pytest.importorskip("distributed")
+    quiet = {"threads_per_worker": 1, "dashboard_address": "127.0.0.1:0", "silence_logs": 50}
+    with distributed.LocalCluster(n_workers=2, **quiet) as made, distributed.Client(made) as client:
+        yield client
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """Return the client of two worker processes."""
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
-        distributed.Client(cluster) as made,
-    ):
+    with cluster() as made:
         yield made
 
 
@@ -274,17 +282,36 @@ def test_misuse(threads: ThreadPoolExecutor) -> None:
         sharded(plain, threads, shards=2)
 
 
-@pytest.mark.slow
-def test_a_lost_worker_is_told() -> None:
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster,
-        distributed.Client(cluster) as mine,
-    ):
-        fit = problems.get("least_squares")
-        apart = sharded(fit.objective, mine, shards=2)
-        apart.grad(fit.x0)
-        for pid in mine.run(os.getpid).values():
-            os.kill(pid, signal.SIGKILL)
+def at_step(k: int, act: Callable[[], object]) -> Callable[[Any], None]:
+    """Return the callback that acts once, at step k."""
+    return lambda step: act() if step.k == k else None  # type: ignore[return-value]
+
+
+def test_a_run_goes_on_where_a_worker_was_lost(client: Any, threads: ThreadPoolExecutor, tmp_path: Path) -> None:
+    c, x0 = 10.0 ** np.linspace(-2, 2, 90) / 3, np.sin(np.arange(1.0, 60.0))
+    run: dict[str, Any] = {"x0": x0, "steps": 12, "batch_size": 50, "lr": 1e-2}
+    undisturbed = minimize(sharded(bowls(c), threads, shards=2), adam, **run)
+    run["checkpoint"] = Checkpoint(tmp_path / "run.npz", every=2)
+    with cluster() as mine:
+        pid = mine.run(os.getpid).popitem()[1]
+        kill = at_step(7, lambda: os.kill(pid, signal.SIGKILL))
         with pytest.raises((RuntimeError, OSError)):
-            apart.grad(fit.x0 + 1.0)
+            minimize(sharded(bowls(c), mine, shards=2), adam, **run, callback=kill)
+    seen: list[int] = []
+    again = {**run, "callback": lambda step: seen.append(step.k)}
+    result = minimize(sharded(bowls(c), client, shards=2), adam, **again)
+    assert seen[0] >= 6
+    np.testing.assert_array_equal(result.x, undisturbed.x)
+
+
+def test_a_slow_worker_is_waited_for(client: Any, threads: ThreadPoolExecutor) -> None:
+    c, x0 = np.linspace(0.1, 1.0, 90), np.sin(np.arange(1.0, 60.0))
+    pid = client.run(os.getpid).popitem()[1]
+
+    def stall() -> None:
+        os.kill(pid, signal.SIGSTOP)
+        threading.Timer(1.0, os.kill, (pid, signal.SIGCONT)).start()
+
+    result = minimize(sharded(bowls(c), client, shards=2), sgd, x0=x0, steps=6, lr=0.1, callback=at_step(3, stall))
+    known = minimize(sharded(bowls(c), threads, shards=2), sgd, x0=x0, steps=6, lr=0.1)
+    np.testing.assert_array_equal(result.x, known.x)

@@ -59,6 +59,7 @@ def progress_bars(console: Console) -> Iterator[Watch]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_interactive,  # where it would leave an empty line, and nothing else
     ) as progress:
 
         def watch(stage: str, total: int) -> Callable[[], None]:

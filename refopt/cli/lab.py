@@ -27,6 +27,7 @@ def lab(
     """Measure the three obstacles of second-order methods, real training, and robustness to defaults."""
     import json as encoder
 
+    from refopt import checkpoint
     from refopt.lab import laboratory, study
     from refopt.race import engine as engines
 
@@ -38,6 +39,7 @@ def lab(
             for name in chosen:
                 study.get(name)
             with performing, progress_bars(notes) as watch:
+                checkpoint.sweep(out)
                 scale: study.Scale = "full" if full else "reduced"
                 found = laboratory.run(chosen, scale, out, performing, watch)
     except KeyboardInterrupt:

@@ -107,7 +107,7 @@ def _hold(plan: Plan, out: Path, engine: Engine, as_json: bool) -> None:
             results.write_table(out, "runs", results.runs_table(race))
             results.write_table(out, "steps", results.steps_table(race))
     except KeyboardInterrupt:
-        finished = len(list((out / "runs").iterdir()))
+        finished = len(list((out / "runs").glob("*.json")))
         complain(f"interrupted; {finished} finished runs are in {out}, and --resume --out {out} goes on")
         raise typer.Exit(130) from None
     found = standing.standings(race, plan.problems)

@@ -35,6 +35,9 @@ class Dask:
     distributed is not installed and, on entering, where no scheduler answers.
     """
 
+    direct = False
+    """Whether the client reaches the workers by itself: vectors are spared the way through the scheduler."""
+
     def __init__(self, scheduler: str | None, workers: int) -> None:
         self.distributed = _distributed()
         self.scheduler, self.workers = scheduler, workers
@@ -50,15 +53,20 @@ class Dask:
                 self.cluster = self.distributed.LocalCluster(
                     n_workers=self.workers,
                     threads_per_worker=1,
-                    dashboard_address=":0",
+                    dashboard_address="127.0.0.1:0",  # None would take port 8787, and warn where it is taken
                     silence_logs=logging.CRITICAL,
                     preload=[__name__],  # whose `dask_setup` is called
                     env=ONE_THREAD,
                 )
         try:
-            self.client = self.distributed.Client(self.cluster or self.scheduler, timeout=PATIENCE)
+            self.client = self.distributed.Client(
+                self.cluster or self.scheduler, timeout=PATIENCE, direct_to_workers=self.direct or None
+            )
         except (OSError, ValueError) as error:
             raise RuntimeError(f"no Dask scheduler answers at {self.scheduler}: {error}") from None
+        finally:
+            if self.client is None:
+                self.__exit__(None, None, None)
         return self
 
     def perform(self, runs: Sequence[Run]) -> Iterator[Outcome]:

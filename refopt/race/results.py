@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from refopt.checkpoint import write_atomically
+from refopt.checkpoint import sweep, write_atomically
 from refopt.race.plan import Entry, Plan, Run, Settings
 
 Table: TypeAlias = Sequence[Mapping[str, Any]]
@@ -168,6 +168,7 @@ def stored_settings(out: Path, resume: bool) -> Settings:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out must be a folder, {out} is a file")
+    sweep(out)
     if not resume:
         if out.exists() and any(out.iterdir()):
             raise ValueError(f"{out} is not empty: --resume goes on with the race in it, --out names another folder")
@@ -222,6 +223,8 @@ class Journal:
     def __init__(self, out: Path) -> None:
         self.folder = out / "runs"
         self.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (out, self.folder):
+            sweep(folder)
 
     def __contains__(self, run: Run) -> bool:
         return self._path(run).exists()

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -124,6 +125,7 @@ def test_the_rows_are_those_of_the_local_engine(tmp_path: Path) -> None:
 
     race = plan("sgd", "adam", seeds=3)
     with engine.make("dask", workers=2) as dask:
+        assert dask.cluster.scheduler.http_server.address == "127.0.0.1", "no one outside can look on"  # type: ignore[attr-defined]
         held = contest.hold(race, tmp_path / "dask", dask, watch)
         again = contest.hold(race, tmp_path / "dask", dask, watch)
     assert set(ended) == {"tuning", "racing"}
@@ -157,6 +159,21 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(RuntimeError, match=r"Dask distributed is missing; install refopt\[dask\]"):
         engine.make("dask")
+
+
+def test_a_client_that_fails_leaves_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError("no")
+
+    monkeypatch.setattr(distributed, "Client", fail)
+    monkeypatch.setattr(
+        distributed, "LocalCluster", lambda **options: SimpleNamespace(close=lambda timeout: closed.append(timeout))
+    )
+    with pytest.raises(RuntimeError, match="no Dask scheduler answers"), engine.make("dask", workers=1):
+        pass
+    assert closed
 
 
 @pytest.mark.slow
