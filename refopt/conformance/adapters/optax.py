@@ -84,14 +84,12 @@ def asking(candidate: Any) -> Callable[[Array, Rate], Callable[[int, Objective],
         shapes = jax.ShapeDtypeStruct((), x.dtype), jax.ShapeDtypeStruct(x.shape, x.dtype)
         return jax.pure_callback(ask, shapes, x)
 
-    @jax.custom_jvp
-    def value_fn(x: Any) -> Any:
-        return asked(x)[0]
-
-    @value_fn.defjvp
     def slope(primals: Any, tangents: Any) -> Any:
         value, g = asked(*primals)
         return value, g @ tangents[0]
+
+    value_fn = jax.custom_jvp(lambda x: asked(x)[0])
+    value_fn.defjvp(slope)
 
     @cache
     def compiled(lr: Rate) -> tuple[Any, Any]:
