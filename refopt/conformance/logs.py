@@ -166,7 +166,7 @@ def _queries(name: str, known: Mapping[str, Array], x: Array) -> Queries:
     inside = q == 0 or (step.dtype.kind in "iu" and step.min() >= 0 and step.max() < len(x) - 1)
     require(inside, f"query_step of {name} must hold integers in [0, {len(x) - 1})", step)
     columns = (known.get(field, np.full(shapes[field], np.nan)).astype(x.dtype) for field in QUERIES[1:-1])
-    return Queries(step, *columns, known.get("query_full", np.zeros(q)) != 0)
+    return Queries._make([step, *columns, known.get("query_full", np.zeros(q)) != 0])
 
 
 # --------------------------------------------------------------------------------------------------- the four formats

@@ -54,12 +54,6 @@ def dies_later(x, g, state, lr):
         os._exit(9)
     return x - 2 * lr * g, state
 
-def hangs_later(x, g, state, lr):
-    calls.append(0)
-    if len(calls) > 65:
-        time.sleep(60)
-    return x - 2 * lr * g, state
-
 def dies(x, g, state, lr):
     os._exit(7)
 """
@@ -236,11 +230,10 @@ def test_a_candidate_cannot_take_the_check_down(name: str, limit: float, words: 
     assert words in found.error
 
 
-@pytest.mark.parametrize(("name", "ended"), [("dies_later", "its process ended with status 9"), ("hangs_later", "no")])
-def test_what_ends_a_diagnosis_is_said(name: str, ended: str, file: Path) -> None:
-    found = check_apart(f"{file}:{name}", "sgd", dialect="torch", steps=5, time_limit=60.0 if "dies" in name else 20.0)
+def test_what_ends_a_diagnosis_is_said(file: Path) -> None:
+    found = check_apart(f"{file}:dies_later", "sgd", dialect="torch", steps=5)
     assert found.outcome == "differs"
-    assert found.notes[0].startswith(f"no diagnosis: {ended}")
+    assert found.notes == ["no diagnosis: its process ended with status 9"]
 
 
 def test_a_module_is_looked_for_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
