@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.test_cli import run
@@ -64,7 +65,10 @@ MISUSE: dict[str, tuple[tuple[object, ...], str]] = {
     "malformed knobs": (("--reference", "adam", "--hyper", "0.1"), "options must be written NAME=VALUE"),
     "no steps": (("--reference", "adam", "--steps", 0), "steps must be at least 1, got 0"),
     "no time": (("--reference", "adam", "--time-limit", 0), "time_limit must be above 0"),
-    "no folder": (("--reference", "sgd", "--steps", 1, "--html", "no/where.html"), "No such file or directory"),
+    "no folder": (
+        ("--reference", "sgd", "--steps", 1, "--html", "no/where.html"),
+        "a page must be named in a folder that exists",
+    ),
 }
 
 
@@ -75,6 +79,15 @@ def test_misuse_ends_in_one_line(name: str, capsys: pytest.CaptureFixture[str], 
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_log_without_a_reference_is_named_and_not_printed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    np.savez(tmp_path / "run.NPZ.npz", x=np.zeros((3, 2)), g=np.zeros((2, 2)))
+    (tmp_path / "run.NPZ.npz").rename(tmp_path / "run.NPZ")
+    code, out, _ = run(capsys, "check", tmp_path / "run.NPZ")
+    assert (code, out.count("\n")) == (2, 1)
+    assert "the candidate is a solver(fun, x0); got " in out
+    assert "array" not in out
 
 
 def test_no_reference_for_an_update_rule(capsys: pytest.CaptureFixture[str], mine: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from refopt import method
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGES = [*sorted((DOCS / "course").glob("*.md")), DOCS / "start.md", DOCS / "own_method.md"]
+PAGES = [*sorted((DOCS / "course").glob("*.md")), DOCS / "start.md", DOCS / "own_method.md", DOCS / "check.md"]
 
 
 def load(name: str) -> ModuleType:

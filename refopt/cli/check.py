@@ -18,7 +18,9 @@ def check(
         str | None, typer.Option(help="The method that it should be; none for a solver(fun, x0).")
     ] = None,
     dialect: Annotated[str | None, typer.Option(help="Of the method; the one that agrees best, unless given.")] = None,
-    steps: Annotated[int, typer.Option(help="Of each stream.")] = 200,
+    steps: Annotated[
+        int | None, typer.Option(help="Of each stream, 200 unless given; a log has all of its own.")
+    ] = None,
     hyper: Annotated[str, typer.Option(help="The method's hyperparameters: lr=0.01,eps=1e-7.")] = "",
     diagnose: Annotated[bool, typer.Option("--diagnose/--no-diagnose", help="Search for what explains it.")] = True,
     time_limit: Annotated[float, typer.Option(help="Seconds that the candidate may take.")] = 120.0,
@@ -30,6 +32,8 @@ def check(
     from refopt.conformance.process import check_apart
 
     with misuse():
+        if html is not None:
+            report.require_folder(html)
         found = check_apart(
             candidate,
             reference,
@@ -39,7 +43,7 @@ def check(
             diagnose=diagnose,
             time_limit=time_limit,
         )
+        print(report.as_json(found) if json else found)
         if html is not None:
             report.write_html(found, html)
-    print(report.as_json(found) if json else found)
     raise typer.Exit(report.EXIT_STATUS[found.outcome])

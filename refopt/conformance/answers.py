@@ -18,7 +18,7 @@ from refopt.conformance.logs import Log, Queries
 from refopt.conformance.queries import Query, Unanswered, apart, between, elsewhere, match
 from refopt.conformance.recording import Path
 from refopt.conformance.replay import Difference, Trace, preset, trace
-from refopt.method import Method, name_of
+from refopt.method import Method, keywords, name_of
 from refopt.objective import Objective
 from refopt.status import require
 
@@ -52,9 +52,20 @@ def answered(log: Log, method: Method, hyper: Mapping[str, Any], steps: int) -> 
     assert log.queries is not None
     options, answers = dict(hyper), log.queries
     lr = options.pop("lr", default_lr(method))
-    lr = lr if log.lr is None else float(log.lr[0])
-    arena = Arena(log.name, log.x[0], lambda k, x: np.ones_like(x), None, lambda k: _answering(answers, k), log.layout)
+    factor = None
+    if log.lr is not None:
+        lr, factor = rates(log.lr, method)
+    arena = Arena(
+        log.name, log.x[0], lambda k, x: np.ones_like(x), factor, lambda k: _answering(answers, k), log.layout
+    )
     return Answered(method, options, lr, arena, min(steps, log.steps), log.seed, log.probes)
+
+
+def rates(lr: Array, method: Method) -> tuple[float, Callable[[int], float] | None]:
+    """Return the constant lr of a log's rows, or 1 and that of each step; the first one where lr cannot change."""
+    if (lr == lr[0]).all() or "lr" not in keywords(method.step):
+        return float(lr[0]), None
+    return 1.0, lr.__getitem__
 
 
 def doubts(log: Log) -> list[str]:
@@ -123,6 +134,7 @@ def _answering(queries: Queries, k: int) -> Objective:
             hvp=lambda x, v: products(x)(v),
             linearize=linearize,
             ggn=products,
+            ggn_diagonal=lambda x: np.array(answer(queries.diagonal, x)),
             fisher=lambda x, **keys: products(x),
             **sums,
         )

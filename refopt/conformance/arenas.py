@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, TypeAlias
+
+import numpy as np
 
 import problems
 from backends.arrays import Array
@@ -50,6 +52,42 @@ def _sum(name: str, batch: int, **options: Any) -> Callable[[], Arena]:
     return make
 
 
+def _in_float32(name: str) -> Callable[[], Arena]:
+    """Make the arena whose x and answers are those of `name`, rounded."""
+
+    def make() -> Arena:
+        arena = ARENAS[name]()
+
+        def objective(k: int) -> Objective:
+            return served(arena.objective(k), lambda x, v: None, _rounded)
+
+        x0 = arena.x0.astype("float32")
+        return Arena(f"{name}_float32", x0, lambda k, x: _rounded(arena.grad(k, x)), None, objective, arena.layout)
+
+    return make
+
+
+def _rounded(node: Any) -> Any:
+    """Return an answer with every float of it rounded to float32."""
+    if isinstance(node, dict):
+        return {name: _rounded(item) for name, item in node.items()}
+    if isinstance(node, tuple):
+        items = map(_rounded, node)
+        return type(node)(*items) if hasattr(node, "_fields") else tuple(items)
+    if isinstance(node, float | np.floating):
+        return float(np.float32(node))
+    return node.astype("float32") if isinstance(node, np.ndarray) else node
+
+
+def _scheduled(name: str) -> Callable[[], Arena]:
+    """Make the arena `name` where lr changes at every step."""
+    return lambda: replace(ARENAS[name](), name=f"{name}_schedule", lr=_falling)
+
+
+def _falling(k: int) -> float:
+    return (1.0, 0.5, 0.25)[k % 3]  # never above 1: a Newton step is as long as it may be
+
+
 ARENAS: dict[str, Callable[[], Arena]] = {
     "quadratic": _whole("quadratic", n=6, condition=30.0),
     "quadratic nearby": _whole("quadratic", "quadratic nearby", 1e-3, n=6, condition=30.0),  # what clips does not here
@@ -58,6 +96,9 @@ ARENAS: dict[str, Callable[[], Arena]] = {
     "least_squares": _sum("least_squares", 5, examples=20, n=4, condition=10.0),
     "deep_linear": _sum("deep_linear", 10, depth=2, width=3, hidden=2, singular_values=(2.0, 1.0), examples=20),
 }
+MIRRORED = ("quadratic", "least_squares", "deep_linear")
+ARENAS |= {f"{name}_schedule": _scheduled(name) for name in MIRRORED}
+ARENAS |= {f"{name}_float32": _in_float32(name) for name in MIRRORED}
 
 
 def arenas(method: Method) -> list[list[Arena]]:

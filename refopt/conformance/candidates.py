@@ -30,7 +30,7 @@ def find(text: str) -> Any:
     Importing runs its code. Raises ValueError where there is no such module, file, attribute or option, and whatever
     the import raises.
     """
-    if Path(text).suffix in logs.SUFFIXES:
+    if Path(text).suffix.lower() in logs.SUFFIXES:
         return logs.read(text)
     location, name, options = (*text.split(":", 2), "", "")[:3]
     require(bool(location), "candidate must be written module:attribute, FILE.py:attribute or be a log", text)

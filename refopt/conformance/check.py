@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 DEFAULTS = "defaults"
 """What a method's own defaults are called where no dialect has the same."""
 
+STEPS = 200
+"""Of each stream, unless told otherwise."""
+
+NEVER = "it claims success on no problem"
 DIVIDES = "does t start at 0? 1 - beta^t is 0 there"
 NOT_FINITE = "the candidate is not finite where they part: other mistakes may look the same"
 
@@ -44,7 +48,7 @@ def check(
     reference: str | Method | None,
     *,
     dialect: str | None = None,
-    steps: int = 200,
+    steps: int | None = None,
     diagnose: bool = True,
     name: str = "",
     watch: Callable[[Report], None] = lambda found: None,
@@ -53,9 +57,9 @@ def check(
     """Hold `candidate` against the method `reference`, or against the truth if it is a solver.
 
     `candidate` is what `candidates.find` returns; how it is held follows from it and from what the method needs.
-    Without `dialect` all are tried. `hyper` are the method's hyperparameters; the candidate is given lr alone. `watch`
-    is told what is known so far before the diagnosis is begun, which may take long. A candidate that raises, or
-    returns what is no iterate, is a report too.
+    Without `dialect` all are tried. `steps` are those of each stream, `STEPS` unless given, and all of a log. `hyper`
+    are the method's hyperparameters; the candidate is given lr alone. `watch` is told what is known so far before the
+    diagnosis is begun, which may take long. A candidate that raises, or returns what is no iterate, is a report too.
 
     Raises ValueError or TypeError for an unknown method, dialect or hyperparameter, or a number of steps below 1.
     """
@@ -63,8 +67,9 @@ def check(
     if isinstance(candidate, Log) and "lr" in hyper:
         candidate = candidate._replace(lr=None)
     if reference is None or _is_solver(candidate):
-        return _check_solver(candidate, name)
+        return _check_solver(candidate, name, reference)
     method = get(reference) if isinstance(reference, str) else reference
+    steps, cut = _held_steps(candidate, steps)
     presets = validate(method, dialect, steps, hyper)
     about = Report(name, name_of(method), "could not run", _mode(candidate, method), hyper=hyper, steps=steps)
     try:
@@ -72,6 +77,7 @@ def check(
     except Exception as error:  # whatever a candidate may raise
         notes = [DIVIDES] if isinstance(error, ZeroDivisionError) else []
         return replace(about, error=words(error), notes=notes)
+    found = {label: (these, [*cut, *notes]) for label, (these, notes) in found.items()}
     closest, *others = sorted(found, key=lambda label: (*_distance(found[label][0]), label not in name))
     about = replace(
         about,
@@ -81,7 +87,7 @@ def check(
     about = _held(about, closest, *found[closest])
     if about.outcome == "agrees" or not diagnose:
         return about
-    watch(replace(about, notes=[*about.notes, "no diagnosis: it took too long"]))
+    watch(about)
     try:
         for label in (closest, *others):
             why = _diagnose(candidate, method, steps, {**preset(method, presets[label]), **hyper}, pairs=False)
@@ -119,18 +125,23 @@ def assert_matches(
     *,
     dialect: str | None = None,
     streams: Sequence[str] = NAMES,
-    steps: int = 200,
+    steps: int | None = None,
     rtol: float = 0.0,
     **hyper: Any,
 ) -> None:
     """Raise AssertionError, saying where they part and why, unless `candidate` agrees with `method`.
 
-    The candidate is anything that `check` takes but a whole solver. Without a dialect, the method's defaults are meant.
-    `streams` and `rtol` are those of `compare`, for methods that read gradients alone.
+    The candidate is anything that `check` takes but a whole solver, and `steps` are as there. Without a dialect, the
+    method's defaults are meant. `streams` and `rtol` are those of `compare`, for methods that read gradients alone.
     """
     __tracebackhide__ = True
     module = get(method) if isinstance(method, str) else method
+    if _is_solver(candidate):
+        raise TypeError(
+            f"{named(candidate)} is a whole solver and no {name_of(module)}: see refopt.conformance.solvers"
+        )
     knobs = {**preset(module, dialect), **hyper}
+    steps, _ = _held_steps(candidate, steps)
     traces, notes = _traces(candidate, module, steps, knobs, streams=streams, rtol=rtol)
     comparison = replay.summary(traces)
     if comparison.agrees:
@@ -157,6 +168,17 @@ def _diagnose(
         candidate, streams, knobs = logged.recording, [logged.stream], logged.knobs
         steps = min(steps, len(candidate.paths[logged.stream.name].steps))
     return diagnose(candidate, method, streams=streams, steps=steps, pairs=pairs, **knobs)
+
+
+def _held_steps(candidate: Any, steps: int | None) -> tuple[int, list[str]]:
+    """Return the number of steps that are held, and a note where a log has more."""
+    if isinstance(candidate, Recording) and steps is None:
+        return max([STEPS, *(int(path.steps[-1]) for path in candidate.paths.values())]), []
+    if not isinstance(candidate, Log):
+        return STEPS if steps is None else steps, []
+    if steps is None or steps >= candidate.steps:
+        return candidate.steps, []
+    return steps, [f"only {steps} of the {candidate.steps} steps of {candidate.name} were held, as asked for"]
 
 
 def validate(method: Method, dialect: str | None, steps: int, hyper: Mapping[str, Any]) -> dict[str, str | None]:
@@ -237,7 +259,7 @@ class _Replayed(NamedTuple):
         """Make it; the log's lr goes before that of `knobs`. Raises ValueError for a log without gradients."""
         require(log.g is not None, f"{log.name} must hold g to be replayed", "queries alone")
         assert log.g is not None
-        g, rates = log.g, log.lr
+        g = log.g
         points: list[Array] = []
 
         def grad(k: int, x: Array) -> Array:
@@ -247,10 +269,9 @@ class _Replayed(NamedTuple):
 
         factor = None
         known = {**keywords(method.init), **keywords(method.step)}
-        if rates is not None and "lr" in known:
-            constant = (rates == rates[0]).all() or "lr" not in keywords(method.step)
-            knobs = {**knobs, "lr": float(rates[0]) if constant else 1.0}
-            factor = None if constant else rates.__getitem__
+        if log.lr is not None and "lr" in known:
+            lr, factor = answers.rates(log.lr, method)
+            knobs = {**knobs, "lr": lr}
         if "layout" in known:
             knobs = {"layout": log.layout, **knobs}
         track = Track(np.arange(1, log.steps + 1), log.x[1:])
@@ -266,22 +287,29 @@ class _Replayed(NamedTuple):
         return trace
 
 
-def _distance(traces: Sequence[Trace]) -> tuple[bool, float]:
-    """Return how far a candidate is: whether it differs, and the mean logarithm of its streams' largest differences."""
+def _distance(traces: Sequence[Trace]) -> tuple[bool, int, float]:
+    """Return how far a candidate is: whether it differs, the sooner the farther, and by how much.
+
+    By how much is the mean logarithm of the largest differences of the streams: after the first one the two are on
+    paths of their own, so it says less than when that was.
+    """
     sizes = [min(max(trace.largest.relative, 1e-17), 1e300) for trace in traces]
-    return not replay.summary(traces).agrees, float(np.mean(np.log10(sizes)))
+    first = replay.summary(traces).first
+    return first is not None, -first.step if first else 0, float(np.mean(np.log10(sizes)))
 
 
-def _check_solver(candidate: Any, name: str) -> Report:
-    about = Report(name, "", "could not run", "solver")
+def _check_solver(candidate: Any, name: str, reference: str | Method | None) -> Report:
     if not _is_solver(candidate):
-        raise TypeError(f"a reference must be named, unless the candidate is a solver(fun, x0); got {candidate!r}")
+        raise TypeError(f"a reference must be named, unless the candidate is a solver(fun, x0); got {name}")
+    unused = [] if reference is None else ["the reference was not used: a whole solver is held against the truth"]
+    about = Report(name, "", "could not run", "solver", notes=unused)
     try:
         claims = solvers.check(candidate)
     except Exception as error:  # whatever a solver may raise
         return replace(about, error=words(error))
     outcome: report.Outcome = "agrees" if all(claim.holds for claim in claims) else "differs"
-    return replace(about, outcome=outcome, claims=[claim._asdict() for claim in claims])
+    never = [] if any(claim.claim == "stationary" for claim in claims) else [NEVER]
+    return replace(about, outcome=outcome, claims=[claim._asdict() for claim in claims], notes=[*unused, *never])
 
 
 def words(error: BaseException) -> str:

@@ -88,16 +88,19 @@ def _asked(candidate: Any, method: Method, hyper: Mapping[str, Any], steps: int)
     options = dict(hyper)
     lr = options.pop("lr")
     actor = adapt_actor(candidate)
-    references = interactive.references(method, options, lr, steps)
+    references = interactive.references(method, options, lr, steps, actor.takes_lr)
     played = {r.arena.name: interactive.play(actor, r.arena, r.horizon, lr)[0] for r in references}
     again = interactive.play(actor, references[0].arena, references[0].horizon, lr)[0]
-    reset = again.x.tobytes() == played[references[0].arena.name].x.tobytes()
+    flaws = [IN_PLACE] if any(path.write for path in played.values()) else []
+    if again.x.tobytes() != played[references[0].arena.name].x.tobytes():
+        flaws.append(NOT_RESET)
+    played = {name: path._replace(write=None) for name, path in played.items()}
 
     def refer(method: Any, hyper: Mapping[str, Any], stream: Stream, steps: int) -> Reference:
         options = dict(hyper)
         return interactive.Served(method, options, options.pop("lr", 1.0), stream, steps)
 
-    return Evidence([r.arena for r in references], played, refer, () if reset else (NOT_RESET,))
+    return Evidence([r.arena for r in references], played, refer, tuple(flaws))
 
 
 def _logged(log: Log, method: Method, hyper: Mapping[str, Any], steps: int) -> Evidence:

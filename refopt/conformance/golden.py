@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -48,6 +48,7 @@ PROBLEMS = (
 """Those that runs are on: the first that suits the method."""
 
 BATCH, SEED = 32, 0
+MOST = 10_000  # memory, steps of an inner method: what a file may ask for
 RTOL = 1e-7
 """How far a number of a run or of a curvature may be from the file's, in units of the largest of its name."""
 
@@ -66,10 +67,12 @@ class Outcome(NamedTuple):
 def write(directory: str | os.PathLike[str], chosen: Sequence[str] | None = None) -> list[Path]:
     """Write the golden files of the methods `chosen` and of the curvature problems; of all methods where it is None.
 
-    Returns the paths. Raises ValueError for an unknown method. Costs about a second a method.
+    Returns the paths. Raises ValueError for an unknown method, and for none. Costs about a second a method.
     """
+    chosen = names() if chosen is None else chosen
+    require(len(chosen) > 0, "methods must name at least one", chosen)
     written = []
-    of_methods = (method_tree(name, dialect) for name in chosen or names() for dialect in get(name).DIALECTS)
+    of_methods = (method_tree(name, dialect) for name in chosen for dialect in get(name).DIALECTS)
     for tree in chain(of_methods, map(curvature_tree, golden_curvature.PROBLEMS)):
         written += golden_files.write(Path(directory, tree["kind"], file_name(tree)), tree)
     return written
@@ -253,7 +256,7 @@ def verify(directory: str | os.PathLike[str]) -> Iterator[Outcome]:
     for path in paths:
         try:
             finding, agrees = _held(golden_files.read(path))
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except Exception as error:  # a file may hold anything, and a method may raise anything on it
             yield Outcome(path, "unreadable", f"{type(error).__name__}: {error}")
         else:
             yield Outcome(path, "agrees" if agrees else "differs", finding)
@@ -262,13 +265,21 @@ def verify(directory: str | os.PathLike[str]) -> Iterator[Outcome]:
 def _held(tree: Tree) -> tuple[str, bool]:
     """Return the finding in words and whether all is within the tolerances."""
     if tree["kind"] == "curvature":
+        _require_known(tree, golden_curvature.PROBLEMS.items())
         return _compared(golden_curvature.measure(tree["problem"], _tuples(tree["options"])), tree)
     method, hyper = get(tree["method"]), _tuples(tree["hyper"])
     if "run" in tree:
         run = tree["run"]
+        _require_known(run, PROBLEMS)
         return _compared(_run(method, hyper, run["problem"], _tuples(run["options"]), run["questions"]), run)
     found = [_replayed(method, hyper, name, stream) for name, stream in tree["streams"].items()]
     return next((f for f in found if not f[1]), max(found, key=lambda f: f[0]))
+
+
+def _require_known(tree: Tree, known: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    """Raise ValueError for a problem that no golden file is of: it may be too large to be made."""
+    asked = tree["problem"], _tuples(tree["options"])
+    require(any(asked == (name, dict(options)) for name, options in known), "problem must be a golden one", asked)
 
 
 def _replayed(method: Method, hyper: Mapping[str, Any], name: str, stream: Tree) -> tuple[str, bool]:
@@ -334,4 +345,6 @@ def _tuples(node: Any) -> Any:
         return {key: _tuples(item) for key, item in node.items()}
     if isinstance(node, list):
         return tuple(map(_tuples, node))
+    if isinstance(node, int):
+        require(abs(node) <= MOST, f"integers must be at most {MOST}", node)
     return float(node) if isinstance(node, str) and node in NOT_FINITE else node

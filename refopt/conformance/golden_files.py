@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from refopt.conformance import npz
 from refopt.status import require
 
 Tree: TypeAlias = dict[str, Any]
@@ -79,10 +79,13 @@ def read(path: str | os.PathLike[str]) -> Tree:
     what every file has.
     """
     path = Path(path)
+    size = path.stat().st_size
+    require(path.is_file(), "a golden file must be a file, and no device", str(path))
+    require(size <= LARGEST, f"{path} must be at most {LARGEST} bytes", size)
     try:
         tree = _read_npz(path) if path.suffix == ".npz" else _read_json(path)
-    except (zipfile.BadZipFile, UnicodeDecodeError, json.JSONDecodeError, KeyError, RecursionError, EOFError) as error:
-        raise ValueError(f"{path} is no golden file: {error}") from error
+    except Exception as error:  # a damaged file may make its readers raise anything
+        raise ValueError(f"{path} is no golden file: {str(error) or type(error).__name__}") from error
     head: Tree = tree if isinstance(tree, dict) else {}
     for key, allowed in (("format", (FORMAT,)), ("version", (VERSION,)), ("kind", ("methods", "curvature"))):
         require(head.get(key) in allowed, f"{key} of {path} must be {' or '.join(map(repr, allowed))}", head.get(key))
@@ -90,8 +93,6 @@ def read(path: str | os.PathLike[str]) -> Tree:
 
 
 def _read_json(path: Path) -> Any:
-    size = path.stat().st_size
-    require(size <= LARGEST, f"{path} must be at most {LARGEST} bytes", size)
     return _gathered(json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -112,14 +113,11 @@ def _is_number(item: Any) -> bool:
 
 
 def _read_npz(path: Path) -> Any:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    require(size <= LARGEST, f"{path} must unpack to at most {LARGEST} bytes", size)
-    with np.load(path, allow_pickle=False) as file:
+    arrays = npz.read(path, LARGEST)
 
-        def put_back(node: Any) -> Any:
-            if isinstance(node, dict):
-                return file[node["array"]] if set(node) == {"array"} else {k: put_back(v) for k, v in node.items()}
-            return [put_back(item) for item in node] if isinstance(node, list) else node
+    def put_back(node: Any) -> Any:
+        if isinstance(node, dict):
+            return arrays[node["array"]] if set(node) == {"array"} else {k: put_back(v) for k, v in node.items()}
+        return [put_back(item) for item in node] if isinstance(node, list) else node
 
-        return put_back(json.loads(str(file["about"])))
+    return put_back(json.loads(str(arrays["about"])))

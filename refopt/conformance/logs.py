@@ -16,6 +16,7 @@ that asks for more than gradients holds its queries instead of g, one a row, in 
     query_g          (q, n)    the gradient there, nan where it was not
     query_v          (q, n)    the direction of a curvature product, nan where there was none
     query_product    (q, n)    H(x) v, or G(x) v of the Gauss-Newton matrix
+    query_diagonal   (q, n)    the diagonal of G(x), for Becker and LeCun's method; nan where it was not asked for
     query_full       (q,)      1 where all examples were asked and not the step's batch, else 0
 
 Floats are of float64, or float32 throughout. Four formats hold these arrays:
@@ -33,7 +34,6 @@ import csv
 import json
 import math
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,18 +41,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.arrays import Array
-from refopt.conformance import recording
+from refopt.conformance import npz, recording
 from refopt.conformance.recording import Recording
 from refopt.layout import Layout
 from refopt.status import nearest, require
 
 MAX_BYTES = 1 << 28
 """The largest file, and the most that it may unpack to."""
+UTF8 = "utf-8-sig"
+"""As spreadsheets write it, with a mark before the text, or without."""
 MAX_HEADER = 1 << 20
 """The longest header of a safetensors file."""
-
-QUERIES = ("query_step", "query_x", "query_value", "query_g", "query_v", "query_product", "query_full")
-FIELDS = ("x", "g", "lr", "at", "probes", "seed", *QUERIES)
 
 
 class Queries(NamedTuple):
@@ -64,7 +63,12 @@ class Queries(NamedTuple):
     g: Array  # (q, n)
     v: Array  # (q, n)
     product: Array  # (q, n)
+    diagonal: Array  # (q, n)
     full: Array  # (q,) booleans: of all examples, not of the step's batch
+
+
+QUERIES = tuple(f"query_{part}" for part in Queries._fields)
+FIELDS = ("x", "g", "lr", "at", "probes", "seed", *QUERIES)
 
 
 class Log(NamedTuple):
@@ -89,13 +93,15 @@ class Log(NamedTuple):
 def read(path: str | os.PathLike[str]) -> Log | Recording:
     """Read a log, or an npz file of `recording.save`. Raises OSError, and ValueError for what is no log, in words."""
     path = Path(path)
-    require(path.suffix in SUFFIXES, f"a log must end in {', '.join(SUFFIXES)}", path.name)
+    suffix = path.suffix.lower()
+    require(suffix in SUFFIXES, f"a log must end in {', '.join(SUFFIXES)}", path.name)
     size = path.stat().st_size
+    require(path.is_file(), "a log must be a file, and no device", str(path))
     require(size <= MAX_BYTES, f"{path} must be at most {MAX_BYTES} bytes", size)
     try:
-        arrays = SUFFIXES[path.suffix](path)
-    except (ValueError, TypeError, KeyError, RecursionError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no log: {error}") from None
+        arrays = SUFFIXES[suffix](path)
+    except Exception as error:  # a damaged file may make its readers raise anything
+        raise ValueError(f"{path} is no log: {str(error) or type(error).__name__}") from None
     if {"steps", "about"} <= arrays.keys():
         return recording.load(path)
     return _log(path.name, arrays)
@@ -111,7 +117,7 @@ def _log(name: str, arrays: Mapping[str, Array]) -> Log:
     known |= joined
     require("x" in known, f"{name} must hold x, or tensors x.NAME", sorted(arrays))
     x = known["x"]
-    require(x.ndim == 2 and len(x) >= 2, f"x of {name} must have shape (steps + 1, n)", x.shape)
+    require(x.ndim == 2 and len(x) >= 2 and x.size > 0, f"x of {name} must have shape (steps + 1, n)", x.shape)
     require(x.dtype in ("float32", "float64"), f"x of {name} must be of float32 or float64", str(x.dtype))
     steps, n = len(x) - 1, x.shape[1]
     for field, shape in (("g", (steps, n)), ("at", (steps, n))):
@@ -159,21 +165,15 @@ def _queries(name: str, known: Mapping[str, Array], x: Array) -> Queries:
     step = known["query_step"]
     inside = q == 0 or (step.dtype.kind in "iu" and step.min() >= 0 and step.max() < len(x) - 1)
     require(inside, f"query_step of {name} must hold integers in [0, {len(x) - 1})", step)
-    where, value, g, v, product = (
-        known.get(field, np.full(shapes[field], np.nan)).astype(x.dtype) for field in QUERIES[1:-1]
-    )
-    return Queries(step, where, value, g, v, product, known.get("query_full", np.zeros(q)) != 0)
+    columns = (known.get(field, np.full(shapes[field], np.nan)).astype(x.dtype) for field in QUERIES[1:-1])
+    return Queries._make([step, *columns, known.get("query_full", np.zeros(q)) != 0])
 
 
 # --------------------------------------------------------------------------------------------------- the four formats
 
 
 def _npz(path: Path) -> dict[str, Array]:
-    with zipfile.ZipFile(path) as archive:
-        unpacked = sum(member.file_size for member in archive.infolist())
-    require(unpacked <= MAX_BYTES, f"it must unpack to at most {MAX_BYTES} bytes", unpacked)
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return npz.read(path, MAX_BYTES)
 
 
 _STORED = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4"}
@@ -203,13 +203,13 @@ def _safetensors(path: Path) -> dict[str, Array]:
 
 
 def _json(path: Path) -> dict[str, Array]:
-    tree = json.loads(path.read_text(encoding="utf-8"))
+    tree = json.loads(path.read_text(encoding=UTF8))
     require(isinstance(tree, dict), "it must hold an object", type(tree).__name__)
     return _typed(tree)
 
 
 def _csv(path: Path) -> dict[str, Array]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding=UTF8).splitlines()
     notes = [line for line in lines if line.startswith("#")]
     header, *rows = csv.reader(line for line in lines if line.strip() and not line.startswith("#"))
     header = [name.strip() for name in header]

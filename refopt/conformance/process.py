@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import refopt
 from refopt.checkpoint import write_atomically
 from refopt.conformance import candidates
-from refopt.conformance.check import check, validate, words
+from refopt.conformance.check import STEPS, check, validate, words
 from refopt.conformance.report import Report
 from refopt.method import get
 from refopt.race.sources import read_options
@@ -26,7 +27,7 @@ def check_apart(
     reference: str | None,
     *,
     dialect: str | None = None,
-    steps: int = 200,
+    steps: int | None = None,
     hyper: str = "",
     diagnose: bool = True,
     time_limit: float = 120.0,
@@ -38,11 +39,11 @@ def check_apart(
     """
     require(time_limit > 0, "time_limit must be above 0", time_limit)
     if reference is not None:
-        validate(get(reference), dialect, steps, read_options(hyper) if hyper else {})
-    about = Report(candidate, reference or "", "could not run", steps=steps)
+        validate(get(reference), dialect, STEPS if steps is None else steps, read_options(hyper) if hyper else {})
+    about = Report(candidate, reference or "", "could not run", steps=steps or STEPS)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "report.json"
-        asked = [candidate, reference, dialect, steps, hyper, diagnose, str(out)]
+        out, so_far = Path(folder) / "report.json", Path(folder) / "so_far.json"
+        asked = [candidate, reference, dialect, steps, hyper, diagnose, str(out), str(so_far)]
         root = str(Path(refopt.__file__).parents[1])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
         process = subprocess.Popen(
@@ -64,7 +65,12 @@ def check_apart(
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)  # what it started, too
                 process.communicate()
-        return Report(**json.loads(out.read_bytes())) if out.exists() else replace(about, error=ended)
+        if out.exists():
+            return Report(**json.loads(out.read_bytes()))
+        if not so_far.exists():
+            return replace(about, error=ended)
+        found = Report(**json.loads(so_far.read_bytes()))
+        return replace(found, notes=[*found.notes, f"no diagnosis: {ended}"])
 
 
 _CHILD = "import sys; from refopt.conformance.process import _answer; sys.path.insert(0, ''); _answer(sys.argv[1])"
@@ -72,15 +78,15 @@ _CHILD = "import sys; from refopt.conformance.process import _answer; sys.path.i
 
 def _answer(asked: str) -> None:
     """Check in this process, and write the report, so far and at the end."""
-    text, reference, dialect, steps, hyper, diagnose, out = json.loads(asked)
+    text, reference, dialect, steps, hyper, diagnose, out, so_far = json.loads(asked)
 
-    def write(found: Report) -> None:
-        write_atomically(Path(out), json.dumps(asdict(found), default=str).encode())
+    def write(path: str, found: Report) -> None:
+        write_atomically(Path(path), json.dumps(asdict(found), default=str).encode())
 
     knobs = read_options(hyper) if hyper else {}
-    options = {"dialect": dialect, "steps": steps, "diagnose": diagnose, "name": text, "watch": write}
+    options = {"dialect": dialect, "steps": steps, "diagnose": diagnose, "name": text, "watch": partial(write, so_far)}
     try:
         candidate = candidates.find(text)
-        write(check(candidate, reference, **options, **knobs))
+        write(out, check(candidate, reference, **options, **knobs))
     except (Exception, SystemExit) as error:  # an import may do anything
-        write(Report(text, reference or "", "could not run", steps=steps, error=words(error)))
+        write(out, Report(text, reference or "", "could not run", steps=steps or STEPS, error=words(error)))

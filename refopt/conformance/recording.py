@@ -55,6 +55,15 @@ def located(place: str) -> Iterator[None]:
         raise
 
 
+def first_write(k: int, handed: Sequence[tuple[Array, Array]]) -> Write | None:
+    """Return the first change that was made in place to a gradient handed out at step k, given beside a copy."""
+    for g, before in handed:
+        if g.tobytes() != before.tobytes():
+            i = int(np.argmax(g != before))
+            return Write(k + 1, i, float(before[i]), float(g[i]))
+    return None
+
+
 def play(player: Player, stream: Stream, steps: int, lr: float) -> Path:
     """Play `steps` steps of `stream`, at the learning rate lr times the stream's own factor."""
     write: Write | None = None
@@ -63,11 +72,11 @@ def play(player: Player, stream: Stream, steps: int, lr: float) -> Path:
     with np.errstate(all="ignore"):  # a candidate may overflow; where, is the answer
         iterates = []
         for k in range(steps):
-            handed: list[tuple[Array, bytes]] = []
+            handed: list[tuple[Array, Array]] = []
 
-            def grad(x: Array, k: int = k, handed: list[tuple[Array, bytes]] = handed) -> Array:
+            def grad(x: Array, k: int = k, handed: list[tuple[Array, Array]] = handed) -> Array:
                 g = stream.grad(k, x)
-                handed.append((g, g.tobytes()))
+                handed.append((g, g.copy()))
                 return g
 
             with located(f"{player.name} at step {k + 1} of stream {stream.name!r}"):
@@ -76,11 +85,7 @@ def play(player: Player, stream: Stream, steps: int, lr: float) -> Path:
                     rule = f"{player.name} must return x of shape {stream.x0.shape} and dtype {stream.x0.dtype}"
                     raise ValueError(f"{rule}, got {x.shape} and {x.dtype}")
             iterates.append(x.copy())
-            for g, bits in handed:
-                if write is None and g.tobytes() != bits:
-                    before = np.frombuffer(bits, dtype=g.dtype)
-                    i = int(np.argmax(g != before))
-                    write = Write(k + 1, i, float(before[i]), float(g[i]))
+            write = write or first_write(k, handed)
     return Path(np.arange(1, steps + 1), np.stack(iterates), write)
 
 

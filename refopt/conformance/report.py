@@ -14,6 +14,7 @@ from typing import Any, Literal
 from refopt.checkpoint import write_atomically
 from refopt.conformance.replay import Difference, Trace
 from refopt.page import COLOURS, STYLE
+from refopt.status import require
 
 Outcome = Literal["agrees", "differs", "could not run"]
 
@@ -70,6 +71,8 @@ def sentences(report: Report) -> list[str]:
         return [told, *(f"{c['problem']}, {c['claim']}: {c['finding']}" for c in wrong), *report.notes]
     dialect = f", dialect {report.dialect!r}" if report.dialect else ""
     said = [f"{report.candidate} {report.outcome} {_WITH[report.outcome]} refopt's {report.reference}{dialect}"]
+    if report.mode == "log":
+        said[0] += f", on {report.steps} steps"
     if also := [other for other in report.agreeing if other != report.dialect]:
         said[0] += f"; with {', '.join(map(repr, also))} too"
     elif report.outcome == "differs" and len(report.tried) > 1:
@@ -90,6 +93,11 @@ def as_json(report: Report) -> str:
     """Return the report as JSON; numbers that are not finite are the words nan, inf and -inf."""
     plain = {**asdict(report), "exit_status": EXIT_STATUS[report.outcome], "text": sentences(report)}
     return json.dumps(_finite(plain), indent=1, allow_nan=False)
+
+
+def require_folder(path: Path) -> None:
+    """Raise ValueError where no page can be written, before a check that may take long."""
+    require(path.parent.is_dir() and not path.is_dir(), "a page must be named in a folder that exists", str(path))
 
 
 def write_html(report: Report, path: Path) -> None:

@@ -155,5 +155,5 @@ _STREAMS: dict[str, Callable[[], Stream]] = {
 NAMES = tuple(_STREAMS)
 """The streams, in the order in which they are replayed."""
 
-FLOAT32 = tuple(name for name in NAMES if name.endswith("float32"))
-"""Those of them in float32."""
+FLOAT32 = (*(name for name in NAMES if name.endswith("float32")), "least_squares_float32", "deep_linear_float32")
+"""Those of them in float32, and of the arenas (see `arenas`), whose quadratic has the name of the stream."""

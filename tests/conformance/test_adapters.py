@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,33 @@ def test_a_fixed_learning_rate_leaves_schedules_out() -> None:
 def test_other_candidates_are_refused(candidate: Any) -> None:
     with pytest.raises(TypeError, match=r"candidate must be one of(.|\n)*torch.optim.Optimizer"):
         compare(candidate, "sgd")
+
+
+def test_what_a_function_takes_says_what_it_is_and_not_its_first_name() -> None:
+    """`params` does not make a torch factory, nor `lr` an optax one, of what needs more than that."""
+
+    def update(params: Any, grads: Any, state: Any, lr: float) -> tuple[Any, Any]:
+        return params - lr * grads, state
+
+    def without(params: Any, grads: Any, state: Any = None) -> tuple[Any, Any]:
+        return params - 0.01 * grads, state
+
+    def lr_first(lr: float, x: Any, g: Any) -> Any:
+        return x - lr * g
+
+    assert_matches(update, "sgd", **SHORT)
+    assert_matches(without, "sgd", lr=0.01, **SHORT)
+    with pytest.raises(TypeError, match="candidate must be one of"):
+        adapt(lr_first)
+
+
+def test_a_module_with_init_and_step_alone_is_a_candidate() -> None:
+    assert_matches(SimpleNamespace(init=adam.init, step=adam.step), "adam", **SHORT)
+
+
+def test_complex_iterates_are_refused() -> None:
+    with pytest.raises(TypeError, match="must return x as real numbers, got complex128"):
+        compare(lambda x, g, state, lr: (x - lr * g + 0j, state), "sgd")
 
 
 def test_a_factory_of_something_else_is_refused() -> None:

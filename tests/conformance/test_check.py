@@ -12,8 +12,9 @@ import pytest
 
 from refopt import bind
 from refopt.conformance import assert_matches, report
-from refopt.conformance.check import DEFAULTS, check
+from refopt.conformance.check import DEFAULTS, _distance, check
 from refopt.conformance.process import check_apart
+from refopt.conformance.replay import Difference, Trace
 from refopt.first_order import adam
 from refopt.method import get
 
@@ -44,6 +45,14 @@ def nothing(x, g, state, lr):
 
 def nan(x, g, state, lr):
     return x * np.nan, state
+
+calls = []
+
+def dies_later(x, g, state, lr):
+    calls.append(0)
+    if len(calls) > 65:  # of 13 streams
+        os._exit(9)
+    return x - 2 * lr * g, state
 
 def dies(x, g, state, lr):
     os._exit(7)
@@ -159,6 +168,33 @@ def test_assert_matches_says_where_and_why(mine: dict[str, Any]) -> None:
     assert "refopt's with eps_placement='inside'" in said
 
 
+def test_the_dialect_that_parts_last_comes_closest() -> None:
+    """Wrong from step 8 on: after that the paths are their own, and the largest difference says little."""
+
+    def update(x: Any, g: Any, state: Any, lr: float) -> tuple[Any, Any]:
+        t, v = state or (0, 0 * x)
+        v = 0.9 * v + g
+        return x - lr * (v if t < 7 else 1e3 * v), (t + 1, v)
+
+    found = check(update, "heavy_ball", steps=20, diagnose=False)
+    assert found.first is not None
+    assert found.first["step"] == 8
+
+    def traced(step: int, relative: float) -> list[Trace]:
+        found = Difference("scales", step, 0, 1.0, 2.0, relative, 1e-14)
+        return [Trace("scales", np.asarray([step]), np.asarray([relative]), np.asarray([1e-14]), found, found)]
+
+    assert _distance(traced(8, 1e3)) < _distance(traced(1, 1e-6)) < _distance(traced(1, 1e-3))
+
+
+def test_a_whole_solver_is_no_method() -> None:
+    def minimize(fun: Any, x0: Any, args: Any = ()) -> Any:
+        return x0
+
+    with pytest.raises(TypeError, match="minimize is a whole solver and no adam"):
+        assert_matches(minimize, "adam")
+
+
 def test_assert_matches_asks_where_the_method_asks() -> None:
     def newton(x: Any, f: Any, state: Any) -> tuple[Any, Any]:
         H = np.stack([f.hvp(x, e) for e in np.eye(len(x))])
@@ -192,6 +228,12 @@ def test_a_candidate_cannot_take_the_check_down(name: str, limit: float, words: 
     found = check_apart(f"{file}:{name}", "sgd", steps=5, time_limit=limit)
     assert found.outcome == "could not run"
     assert words in found.error
+
+
+def test_what_ends_a_diagnosis_is_said(file: Path) -> None:
+    found = check_apart(f"{file}:dies_later", "sgd", dialect="torch", steps=5)
+    assert found.outcome == "differs"
+    assert found.notes == ["no diagnosis: its process ended with status 9"]
 
 
 def test_a_module_is_looked_for_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

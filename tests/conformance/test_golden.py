@@ -119,6 +119,34 @@ def test_what_is_no_golden_file_is_said_to_be_unreadable(folder: Path, tmp_path:
     assert {outcome.state for outcome in outcomes} == {"unreadable"}, [o for o in outcomes if o.state != "unreadable"]
 
 
+def test_a_file_that_cannot_be_read_does_not_hide_the_others(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "curvature" / "quadratic.json").read_text()
+    raw = bytearray((folder / "methods" / "adam-torch.npz").read_bytes())
+    (tmp_path / "large.json").write_text(text.replace('"n":8', '"n":60000'))
+    (tmp_path / "other.json").write_text(text.replace('"n":8', '"n":9'))
+    (tmp_path / "digits.json").write_text(text.replace('"value":', f'"value":[{"9" * 400}],"of":'))
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    raw[200:260] = bytes(60)
+    (tmp_path / "damaged.npz").write_bytes(raw)
+    np.save(tmp_path / "x.bin.npy", np.zeros((10, 10)))
+    declared = (tmp_path / "x.bin.npy").read_bytes().replace(b"(10, 10), ", b"(9999999,)")
+    with zipfile.ZipFile(tmp_path / "declared.npz", "w") as archive:
+        archive.writestr("about.npy", declared)
+    (tmp_path / "right.json").write_text(text)
+    outcomes = {outcome.path.name: outcome for outcome in golden.verify(tmp_path)}
+    assert outcomes.pop("right.json").state == "agrees"
+    assert len(outcomes) == 6
+    assert {outcome.state for outcome in outcomes.values()} == {"unreadable"}, outcomes
+    assert "problem must be a golden one" in outcomes["other.json"].finding
+    assert "integers must be at most 10000, got 60000" in outcomes["large.json"].finding
+    assert "must hold 79999992 bytes" in outcomes["declared.npz"].finding
+
+
+def test_no_method_is_not_every_method(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="methods must name at least one"):
+        golden.write(tmp_path, [])
+
+
 def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(golden_files, "LARGEST", 1000)
     (tmp_path / "long.json").write_text(" " * 1001)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ def test_a_dialect_that_asks_for_more_than_its_method_s_spec_is_served_elsewhere
     sophia: Any = get("sophia")
     found = check(bind(sophia, **sophia.DIALECTS["authors"]), "sophia", steps=5)
     assert (found.outcome, found.dialect) == ("agrees", "authors"), str(found)
-    assert [stream["stream"] for stream in found.streams] == ["deep_linear"]
+    assert [stream["stream"] for stream in found.streams] == ["deep_linear", "deep_linear_float32"]
 
 
 def make_adahessian(
@@ -176,8 +178,138 @@ def test_what_cannot_be_served_is_said() -> None:
     assert "must return x of shape (6,)" in check(lambda x, f, state: (x[:-1], None), "newton").error
 
 
+def test_a_gradient_changed_in_place_is_found_and_named() -> None:
+    def careless(x: Any, f: Any, state: Any) -> Any:
+        moved = newton(x, f, state)
+        g = f.grad(x)
+        g *= 100
+        return moved
+
+    found = check(careless, "newton", dialect="pure", steps=3)
+    assert found.first is not None
+    assert (found.outcome, found.first["what"], found.first["step"]) == ("differs", "gradient", 1)
+    assert found.diagnosis is not None
+    assert found.diagnosis["causes"] == ["the gradient changed in place"]
+
+
+def lr_inside(x: Any, f: Any, state: Any, lr: float, inside: bool = True) -> Any:
+    """AdaHessian with lr inside the first moment: the same while lr is constant."""
+    t, m, v = state or (0, 0 * x, 0 * x)
+    z = random.rademacher(len(x), seed=0, k=t, purpose="adahessian probe", like=x)
+    D = f.hvp(x, z) * z
+    t += 1
+    m = 0.9 * m + 0.1 * f.grad(x) * (lr if inside else 1.0)
+    v = 0.999 * v + 0.001 * D * D
+    step = m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-4)
+    return x - step * (1.0 if inside else lr), (t, m, v)
+
+
+def test_lr_inside_a_buffer_shows_where_lr_changes() -> None:
+    found = check(lr_inside, "adahessian", steps=5, diagnose=False)
+    assert [stream["stream"] for stream in found.streams if not stream["agrees"]] == ["quadratic_schedule"]
+    assert check(partial(lr_inside, inside=False), "adahessian", steps=5).outcome == "agrees"
+
+
+def test_a_fixed_lr_leaves_schedules_out() -> None:
+    found = check(bind(get("adahessian"), lr=0.15), "adahessian", lr=0.15, steps=5)
+    assert found.outcome == "agrees"
+    assert "quadratic_schedule" not in {stream["stream"] for stream in found.streams}
+
+
+def test_numbers_too_small_for_float32_show_there() -> None:
+    def update(x: Any, f: Any, state: Any, lr: float) -> Any:
+        assert x.dtype == f.grad(x).dtype == f.hvp(x, x).dtype
+        return make_adahessian()(x, f, state, lr * (1 + 1e-2 * (x.dtype == "float32")))
+
+    found = check(update, "adahessian", steps=20, diagnose=False)
+    assert [stream["stream"] for stream in found.streams if not stream["agrees"]] == ["quadratic_float32"]
+
+
+@pytest.mark.parametrize("name", ["least_squares_float32", "deep_linear_float32"])
+def test_every_answer_in_float32_is_rounded(name: str) -> None:
+    arena = ARENAS[name]()
+    f, x = arena.objective(0), arena.x0
+    assert {array.dtype for array in (x, f.grad(x), f.full.grad(x), f.per_example_grads(x))} == {np.dtype("float32")}
+    assert f.value(x) == np.float32(f.value(x))
+    assert f.batch_size < f.n_examples
+    if name == "deep_linear_float32":
+        layer = next(iter(f.layers(x).values()))
+        assert layer.inputs.dtype == layer.output_grads.dtype == "float32"
+
+
+def test_complex_iterates_are_refused() -> None:
+    found = check(lambda x, f, state: (x + 0j, state), "newton", steps=2)
+    assert "must return x as real numbers, got complex128" in found.error
+
+
+def test_a_module_with_init_and_step_alone_is_a_candidate() -> None:
+    module = get("newton")
+    found = check(SimpleNamespace(init=module.init, step=module.step), "newton", steps=3)
+    assert found.outcome == "agrees", str(found)
+
+
+# -------------------------------------------------------------------------------------------------------------- peers
+
+
 @pytest.mark.peers
 def test_torch_optimizers_are_asked_through_a_closure() -> None:
     torch = pytest.importorskip("torch")
-    found = check(torch.optim.LBFGS, "lbfgs", steps=10)
+    found = check(torch.optim.LBFGS, "lbfgs", steps=10, diagnose=False)
     assert (found.outcome, found.candidate) == ("differs", "torch.LBFGS")
+
+
+@pytest.mark.peers
+def test_the_closure_of_torch_answers_in_the_parameter_s_own_format() -> None:
+    """In float32, f at two points of a line search is the same."""
+    pytest.importorskip("torch")
+    told = []
+
+    class Listens:
+        def __init__(self, params: Any, lr: float) -> None:
+            self.param_groups = [{"params": params, "lr": lr}]
+
+        def step(self, closure: Any) -> None:
+            told.append((float(closure()), self.param_groups[0]["lr"]))
+
+    actor = adapt(lambda params, lr: Listens(params, lr))
+    arena = ARENAS["quadratic_schedule"]()
+    play(actor, arena, 3, 0.5)
+    assert told == [(float(arena.objective(0).value(arena.x0)), lr) for lr in (0.5, 0.25, 0.125)]
+
+
+@pytest.mark.peers
+def test_the_lbfgs_of_torch_agrees_but_for_what_it_documents() -> None:
+    """It leaves out small pairs (`quadratic nearby`), and on the saddle its line search takes another step."""
+    torch = pytest.importorskip("torch")
+    once = {"max_iter": 1, "max_eval": 30, "tolerance_grad": 0, "tolerance_change": 0}
+    candidate = partial(torch.optim.LBFGS, line_search_fn="strong_wolfe", **once)
+    found = check(candidate, "lbfgs", dialect="torch", diagnose=False)
+    assert {stream["stream"] for stream in found.streams if stream["agrees"]} == {
+        "quadratic",
+        "rosenbrock",
+        "quadratic_schedule",
+        "quadratic_float32",
+    }
+
+
+@pytest.mark.peers
+def test_optax_is_told_the_value_and_may_ask_for_it_elsewhere() -> None:
+    optax = pytest.importorskip("optax")
+    for arena in (ARENAS["quadratic"](), ARENAS["quadratic_float32"]()):
+        f, g0 = arena.objective(0), np.max(np.abs(arena.grad(0, arena.x0)))
+        path, queries = play(adapt(optax.lbfgs), arena, 8, 1.0)
+        assert np.max(np.abs(f.grad(path.x[-1]))) < 1e-2 * g0
+        assert {query.x.dtype for query in queries} == {arena.x0.dtype}
+        assert any(np.all(query.x != path.x, axis=1).all() for query in queries)  # of a search
+    arena = ARENAS["quadratic_schedule"]()
+    path, _ = play(adapt(optax.sgd), arena, 2, 0.1)
+    x = arena.x0 - 0.1 * arena.grad(0, arena.x0)
+    np.testing.assert_allclose(path.x, [x, x - 0.05 * arena.grad(1, x)], rtol=1e-15)
+
+
+@pytest.mark.peers
+def test_keras_is_refused_where_a_method_asks() -> None:
+    keras = pytest.importorskip("keras")
+    for candidate in (keras.optimizers.SGD, keras.optimizers.SGD(), lambda learning_rate: keras.optimizers.SGD()):
+        with pytest.raises(TypeError, match="keras hands its optimizers nothing but gradients"):
+            adapt(candidate)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,8 @@ def asked_log(method: Any, steps: int = 6, wrong: float = 0.0, seed: int = 0, **
     x, state = np.ones(3), method.init(np.ones(3), seed=seed)
     iterates = [x]
     for k in range(steps):  # noqa: B007
-        x, state = method.step(objective, x, state, **hyper)
+        now = {key: next(value) if isinstance(value, Iterator) else value for key, value in hyper.items()}
+        x, state = method.step(objective, x, state, **now)
         iterates.append(x)
     step, where, value, g, v, product = (np.asarray(column) for column in zip(*rows, strict=True))
     fields = {"query_step": step, "query_x": where, "query_value": value, "query_g": g, "query_v": v}
@@ -199,6 +201,21 @@ def test_what_is_wrong_in_a_log_of_queries_is_named(rules: Any, hyper: Any, caus
     found = check(read(write(tmp_path / "run.npz", arrays)), "esgd")
     assert found.diagnosis is not None, str(found)
     assert cause in found.diagnosis["text"]
+
+
+def test_a_diagonal_is_answered_from_a_log(tmp_path: Path) -> None:
+    method, x, diagonal = get("becker_lecun"), np.ones(3), np.asarray([1.0, 2.0, 5.0])
+    objective = Objective(grad=lambda x: diagonal * x, ggn_diagonal=lambda x: diagonal)
+    state, iterates = method.init(x), [x]
+    for _ in range(4):
+        x, state = method.step(objective, x, state)
+        iterates.append(x)
+    rows = np.stack(iterates)
+    asked = {"query_step": np.arange(4), "query_x": rows[:-1], "query_g": rows[:-1] * diagonal}
+    arrays = {"x": rows, **asked, "query_diagonal": np.tile(diagonal, (4, 1))}
+    assert check(read(write(tmp_path / "run.npz", arrays)), "becker_lecun").outcome == "agrees"
+    arrays["query_diagonal"] = 2 * arrays["query_diagonal"]
+    assert check(read(write(tmp_path / "run.npz", arrays)), "becker_lecun", diagnose=False).outcome == "differs"
 
 
 def test_probes_of_a_log_that_have_no_variance_are_noted(tmp_path: Path) -> None:
@@ -240,6 +257,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "queries alone": ({"x": X, "query_x": FEW}, "need query_step"),
     "query of no step": ({"x": X, "query_x": FEW, "query_step": np.asarray([0, 2])}, r"must hold integers in \[0, 2\)"),
     "seed": ({"x": X, "g": FEW, "seed": np.asarray(0.5)}, "must be an integer"),
+    "no coordinates": ({"x": X[:, :0], "g": FEW[:, :0]}, r"x of run.npz must have shape \(steps \+ 1, n\)"),
 }
 
 
@@ -253,6 +271,7 @@ def test_what_is_no_log_is_refused(name: str, tmp_path: Path) -> None:
 TEXTS: dict[str, tuple[str, bytes, str]] = {
     "another suffix": ("run.pkl", b"", "a log must end in"),
     "no zip": ("run.npz", b"text", "is no log: File is not a zip file"),
+    "many digits": ("run.json", b'{"x": [[%s], [1]], "g": [[1]]}' % (b"9" * 400), "is no log: int too large"),
     "ragged": ("run.json", b'{"x": [[1, 2], [3]], "g": [[1, 2]]}', "is no log"),
     "no object": ("run.json", b"[1]", "it must hold an object"),
     "deep": ("run.json", b"[" * 100_000, "is no log"),
@@ -283,6 +302,79 @@ def test_tensors_outside_the_file_are_refused(entry: dict[str, Any], tmp_path: P
     (tmp_path / "run.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(16))
     with pytest.raises(ValueError, match="is no log: x must"):
         read(tmp_path / "run.safetensors")
+
+
+def test_a_declared_size_is_not_allocated(tmp_path: Path) -> None:
+    """Nor does a header that Python's tokenizer gives up on raise what it raises."""
+    np.save(tmp_path / "x.npy", np.zeros((10, 10)))
+    raw = (tmp_path / "x.npy").read_bytes()
+    for name, header, message in (
+        ("large", raw.replace(b"(10, 10), ", b"(9999999,)"), "x.npy must hold 79999992 bytes"),
+        ("unclosed", raw.replace(b"(10, 10), }", b"((((((((, "), "the header of x.npy cannot be read"),
+    ):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            archive.writestr("x.npy", header)
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / f"{name}.npz")
+
+
+def test_a_damaged_or_locked_file_is_refused(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "run.npz", x=RNG.standard_normal((40, 40)), g=RNG.standard_normal((39, 40)))
+    raw = bytearray((tmp_path / "run.npz").read_bytes())
+    raw[200:260] = bytes(60)
+    (tmp_path / "damaged.npz").write_bytes(raw)
+    locked = bytearray((tmp_path / "run.npz").read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        locked[locked.index(mark) + offset] |= 1
+    (tmp_path / "locked.npz").write_bytes(locked)
+    for name, message in (("damaged", "is no log: "), ("locked", "is no log: .*password")):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path / f"{name}.npz")
+
+
+def test_a_device_is_no_log(tmp_path: Path) -> None:
+    (tmp_path / "run.json").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="a log must be a file, and no device"):
+        read(tmp_path / "run.json")
+
+
+def test_what_spreadsheets_and_other_systems_write_is_read(tmp_path: Path) -> None:
+    plain = write(tmp_path / "run.csv", adam_log())
+    (tmp_path / "marked.CSV").write_bytes(b"\xef\xbb\xbf" + plain.read_bytes())
+    log: Any = read(tmp_path / "marked.CSV")
+    np.testing.assert_array_equal(log.x, adam_log()["x"])
+
+
+# ------------------------------------------------------------------------------------------------------ how far, lr
+
+
+def long_log(wrong_from: int = 10**9) -> Log:
+    g = RNG.standard_normal((300, 2))
+    x = -0.1 * np.cumsum(np.vstack([np.zeros(2), g]), axis=0)
+    x[wrong_from:] += 1e-3
+    return Log("run", x, g, get_layout(2), lr=np.full(300, 0.1))
+
+
+def test_a_log_is_held_to_its_end_unless_steps_are_asked_for() -> None:
+    found = check(long_log(wrong_from=250), "sgd", diagnose=False)
+    assert found.first is not None
+    assert (found.outcome, found.steps, found.first["step"]) == ("differs", 300, 250)
+    right = check(long_log(), "sgd")
+    assert (right.outcome, right.notes) == ("agrees", [])
+    assert ", on 300 steps" in str(right)
+    cut = check(long_log(wrong_from=250), "sgd", steps=200)
+    assert cut.outcome == "agrees"
+    assert cut.notes == ["only 200 of the 300 steps of run were held, as asked for"]
+
+
+def test_lr_of_each_step_is_followed_in_a_log_of_queries(tmp_path: Path) -> None:
+    rates = [0.1, 0.1, 0.05, 0.05, 0.01, 0.01]
+    arrays = asked_log(adahessian, lr=iter(rates)) | {"lr": np.asarray(rates)}
+    assert check(read(write(tmp_path / "run.npz", arrays)), "adahessian").outcome == "agrees"
+    arrays["lr"] = np.full(6, 0.1)
+    found = check(read(write(tmp_path / "run.npz", arrays)), "adahessian", diagnose=False)
+    assert found.first is not None
+    assert found.first["step"] == 3
 
 
 def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,8 @@ LIES: dict[str, tuple[Any, str, str]] = {
     "value": (lambda r, x0: r.__dict__.update(fun=r.fun + 1e-6), "quadratic", "fun"),
     "gradient": (lambda r, x0: r.__dict__.update(jac=r.jac + 1e-6), "quadratic", "jac"),
     "one call less": (lambda r, x0: r.__dict__.update(nfev=r.nfev - 1), "quadratic", "nfev"),
+    "steps beyond number": (lambda r, x0: r.__dict__.update(nit=10**6), "quadratic", "nit"),
+    "one Hessian less": (lambda r, x0: r.__dict__.update(nhev=-1), "quadratic", "nhev"),
     "gradients uncounted": (lambda r, x0: r.__dict__.update(njev=0), "quadratic", "njev"),
     "start written": (lambda r, x0: x0.fill(0.5), "quadratic", "point"),
     "nan": (lambda r, x0: r.__dict__.update(x=r.x * np.nan, success=True), "quadratic", "point"),
@@ -74,16 +76,93 @@ def test_each_untruth_is_found(name: str) -> None:
 
 
 def test_other_names_of_a_result_are_read() -> None:
-    def jaxopt_like(fun: Any, x0: Any, jac: Any, hess: Any) -> Any:
-        result = descend(fun, x0, jac, hess)
-        state = SimpleNamespace(error=0.0 if result.success else 1.0, tol=1e-3)
-        return SimpleNamespace(params=result.x, state=state)
-
-    def optimistix_like(fun: Any, x0: Any, jac: Any, hess: Any) -> Any:
-        return SimpleNamespace(value=descend(fun, x0, jac, hess).x)
-
     for solver in (jaxopt_like, optimistix_like):
-        assert check(solver, None).outcome == "agrees"
+        found = check(solver, None)
+        assert found.outcome == "agrees", str(found)
+        claims = {claim["claim"] for claim in found.claims}
+        assert claims >= {"stationary", "nit", *(("fun", "jac", "nfev", "njev") if solver is jaxopt_like else ())}
+
+
+def jaxopt_like(fun: Any, x0: Any, jac: Any, hess: Any, **untrue: Any) -> Any:
+    """Return the fields of jaxopt 0.8.5: OptStep(params, state)."""
+    r = descend(fun, x0, jac, hess)
+    counts = {"num_fun_eval": r.nfev, "num_grad_eval": r.njev, "iter_num": 3}
+    state = {"value": r.fun, "grad": r.jac, "error": float(np.linalg.norm(r.jac)), "failed_linesearch": False}
+    return SimpleNamespace(params=r.x, state=SimpleNamespace(**{**state, **counts, **untrue}))
+
+
+class Enumerated:
+    """A member of an enumeration of equinox 0.13, as optimistix 0.1.0 has them in its results."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"optimistix._solution.RESULTS<{self.message}>"
+
+
+def optimistix_like(fun: Any, x0: Any, jac: Any, hess: Any, steps: int = 3, message: str | None = None) -> Any:
+    """Return the fields of optimistix 0.1.0: Solution(value, result, stats)."""
+    r = descend(fun, x0, jac, hess)
+    why = ("" if r.success else "Nonlinear solve diverged.") if message is None else message
+    return SimpleNamespace(value=r.x, result=Enumerated(why), stats={"num_steps": steps, "max_steps": 256})
+
+
+def silent(fun: Any, x0: Any) -> Any:
+    return SimpleNamespace(x=7.0 * x0)
+
+
+@pytest.mark.parametrize(
+    ("solver", "claim"),
+    [
+        (partial(jaxopt_like, error=0.0), "stationary"),  # where f has no minimum
+        (partial(jaxopt_like, num_fun_eval=999), "nfev"),
+        (partial(jaxopt_like, num_grad_eval=999), "njev"),
+        (partial(jaxopt_like, iter_num=10**6), "nit"),
+        (partial(optimistix_like, steps=10**6), "nit"),
+        (partial(optimistix_like, message=""), "stationary"),
+        (silent, "stationary"),
+        (silent, "descent"),
+        (lambda fun, x0: SimpleNamespace(x=x0 * np.nan), "point"),
+    ],
+)
+def test_untruths_by_other_names_are_found(solver: Any, claim: str) -> None:
+    found = check(solver, None)
+    assert found.outcome == "differs"
+    assert claim in {c["claim"] for c in found.claims if not c["holds"]}, str(found)
+
+
+def test_who_says_nothing_is_not_believed_but_who_says_failure_is() -> None:
+    found = check(lambda fun, x0: SimpleNamespace(x=x0), None)
+    assert "quadratic, stationary: nothing is said of failure, where max |g| = " in str(found)
+    assert {c["problem"] for c in found.claims if not c["holds"]} == {"quadratic", "rosenbrock", "saddle"}
+    pessimist = check(lambda fun, x0: SimpleNamespace(x=x0, success=False), None)
+    assert (pessimist.outcome, pessimist.notes) == ("agrees", ["it claims success on no problem"])
+
+
+def test_a_solver_that_is_handed_no_gradient_is_not_asked_for_its_digits_nor_its_count() -> None:
+    def differences(fun: Any, x0: Any) -> Any:
+        calls = [0]
+
+        def f(x: Any) -> Any:
+            calls[0] += 1
+            return fun(x)
+
+        def g(x: Any) -> Any:
+            return np.array([(f(x + 1e-6 * e) - f(x - 1e-6 * e)) / 2e-6 for e in np.eye(len(x))])
+
+        r = descend(f, x0, g, lambda x: np.stack([(g(x + 1e-4 * e) - g(x)) / 1e-4 for e in np.eye(len(x))]))
+        slope = g(r.x)
+        good = bool(np.max(np.abs(r.x)) < 100 and np.max(np.abs(slope)) < 1e-4)  # else differences end in rounding
+        return SimpleNamespace(x=r.x, success=good, jac=slope if good else None, nfev=calls[0], njev=17)
+
+    found = check(differences, None)
+    assert found.outcome == "agrees", str(found)
+    assert "njev" not in {claim["claim"] for claim in found.claims}
+
+
+def test_a_reference_for_a_solver_is_said_to_be_idle() -> None:
+    assert check(descend, "adam").notes == ["the reference was not used: a whole solver is held against the truth"]
 
 
 def test_a_solver_that_raises() -> None:

@@ -8,19 +8,20 @@ from __future__ import annotations
 from typing import Any
 
 from refopt.conformance.adapters import keras, methods, optax, plain, torch
-from refopt.conformance.adapters.player import Advance, Grad, Player, name_of, positional
+from refopt.conformance.adapters.player import Advance, Grad, Player, is_factory, is_update, name_of
 from refopt.conformance.streams import LAYOUT
 from refopt.layout import Layout
-from refopt.method import Bound, Method
+from refopt.method import Bound
 
 __all__ = ["Advance", "Grad", "Player", "adapt"]
 
-KINDS = """\
-a torch.optim.Optimizer class, or a factory (params, lr) of one
-an optax GradientTransformation, or a factory (learning_rate) of one
-a keras optimizer, its class, or a factory (learning_rate) of one
-a refopt method: a module, or what bind returned
-a function update(x, g, state) -> (x, state), with a keyword lr if it takes one; its first state is None"""
+KINDS = (
+    "a torch.optim.Optimizer class, or a factory (params, lr) of one; "
+    "an optax GradientTransformation, or a factory (learning_rate) of one; "
+    "a keras optimizer, its class, or a factory (learning_rate) of one; "
+    "a module with init and step, or what bind returned; "
+    "a function update(x, g, state) -> (x, state), with a keyword lr if it takes one, whose first state is None"
+)
 
 
 def adapt(candidate: Any, layout: Layout = LAYOUT) -> Player:
@@ -35,7 +36,7 @@ def adapt(candidate: Any, layout: Layout = LAYOUT) -> Player:
         return candidate
     if isinstance(candidate, Bound):
         return methods.bound(candidate)
-    if isinstance(candidate, Method):
+    if methods.is_module(candidate):
         return methods.player(candidate)
     if torch.is_class(candidate):
         return torch.player(candidate, layout)
@@ -44,16 +45,15 @@ def adapt(candidate: Any, layout: Layout = LAYOUT) -> Player:
     if keras.is_optimizer(candidate):
         return keras.player(candidate, layout)
     if callable(candidate):
-        first, *_ = (*positional(candidate), "")
-        if first == "params":
+        if is_factory(candidate, "params"):
             return torch.player(candidate, layout)
-        if first in ("lr", "learning_rate"):
+        if is_factory(candidate, "lr", "learning_rate"):
             made = candidate(1e-3)
             if optax.is_transformation(made):
                 return optax.player(candidate, layout)
             if keras.is_optimizer(made):
                 return keras.player(candidate, layout)
-            raise TypeError(f"candidate {name_of(candidate)} makes a {type(made).__name__}; expected one of:\n{KINDS}")
-        if len(positional(candidate)) >= 3:
+            raise TypeError(f"candidate {name_of(candidate)} makes a {type(made).__name__}; expected one of: {KINDS}")
+        if is_update(candidate):
             return plain.player(candidate)
-    raise TypeError(f"candidate must be one of the following, got {candidate!r}:\n{KINDS}")
+    raise TypeError(f"candidate must be one of the following, got {candidate!r}: {KINDS}")

@@ -15,6 +15,11 @@ from refopt.method import Bound, Method, bind, keywords, name_of
 from refopt.objective import MissingPart, Objective
 
 
+def is_module(candidate: Any) -> bool:
+    """Say whether `candidate` has functions `init` and `step`; what else a method has, a candidate need not have."""
+    return all(callable(getattr(candidate, name, None)) for name in ("init", "step"))
+
+
 def player(method: Method, *, touch: Callable[[Any], Any] = lambda node: node, **hyper: Any) -> Player:
     """Return the player of `method` with the hyperparameters `hyper`.
 

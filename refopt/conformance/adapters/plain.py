@@ -6,10 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from backends.arrays import Array
-from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, at, name_of
+from refopt.conformance.adapters.player import Advance, Grad, Player, Rate, answered, at, name_of
 
 
 def player(update: Callable[..., tuple[Array, Any]]) -> Player:
@@ -22,10 +20,7 @@ def player(update: Callable[..., tuple[Array, Any]]) -> Player:
         def advance(k: int, grad: Grad) -> Array:
             nonlocal x, state
             options = {"lr": at(lr, k)} if takes_lr else {}
-            answer = update(x, grad(x), state, **options)
-            if not (isinstance(answer, tuple) and len(answer) == 2):
-                raise TypeError(f"{name_of(update)} must return (x, state), got {type(answer).__name__}")
-            x, state = np.asarray(answer[0], dtype=x0.dtype), answer[1]
+            x, state = answered(update, update(x, grad(x), state, **options), x0.dtype)
             return x
 
         return advance

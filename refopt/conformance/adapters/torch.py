@@ -5,6 +5,7 @@ Those that take matrices alone are given each as torch holds a weight, (d_out, d
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ def is_class(candidate: Any) -> bool:
 
 def player(factory: Callable[..., Any], layout: Layout = LAYOUT) -> Player:
     """Return the player of a class or factory ``(params, lr) -> Optimizer``, with one Parameter for each tensor."""
-    torch: Any = sys.modules["torch"]
+    torch: Any = importlib.import_module("torch")  # a factory may leave that to its first call
 
     def split(x: Array) -> list[Array]:
         return [part.T if layout is MATRICES else part for part in layout.split(x).values()]
@@ -52,18 +53,20 @@ def player(factory: Callable[..., Any], layout: Layout = LAYOUT) -> Player:
     return Player(name_of(factory), start)
 
 
-def with_closure(factory: Callable[..., Any], x0: Array, lr: float) -> Callable[[Objective], Array]:
+def with_closure(factory: Callable[..., Any], x0: Array, lr: Rate) -> Callable[[int, Objective], Array]:
     """Return the step of an optimizer that evaluates the objective itself, through a closure."""
-    torch: Any = sys.modules["torch"]
+    torch: Any = importlib.import_module("torch")
     parameter = torch.nn.Parameter(torch.tensor(x0))
-    optimizer = factory([parameter], lr=lr)
+    optimizer = factory([parameter], lr=at(lr, 0))
 
-    def advance(objective: Objective) -> Array:
+    def advance(k: int, objective: Objective) -> Array:
         def closure() -> Any:
             value, g = objective.value_and_grad(parameter.detach().numpy().copy())
-            parameter.grad = torch.from_numpy(np.array(g))
-            return torch.tensor(float(value))
+            parameter.grad = torch.from_numpy(g)  # shares its memory with g
+            return torch.tensor(float(value), dtype=parameter.dtype)
 
+        for group in optimizer.param_groups:
+            group["lr"] = at(lr, k)
         optimizer.step(closure)
         return np.array(parameter.detach().numpy())
 
