@@ -1,4 +1,4 @@
-"""pytorch_optimizer's NovoGrad, LARS and ScheduleFreeAdamW write into p.grad, which who steps twice or logs it reads."""
+"""pytorch_optimizer's NovoGrad, LARS and ScheduleFreeAdamW write into p.grad, which a closure or a log reads later."""
 
 import pytorch_optimizer
 import torch

@@ -301,7 +301,7 @@ NOTES: Mapping[int, str] = {
     22: "AdaHessian's decay is its authors', on the point before the step; SOAP's code has it after the step. With a "
     "step u the two are lr^2 weight_decay u apart.",
     24: "A bug, below: optax' step is the one due a step before.",
-    28: "Corrected: pytorch_optimizer does correct m, in lr and so after the ratio: its first step is ten times optax'.",
+    28: "Corrected: pytorch_optimizer corrects m, in lr and so after the ratio: its first step is ten times optax'.",
     30: "A bug, below.",
     32: "Prodigy, ADOPT, MADGRAD and AdEMAMix are not here.",
     33: "Muon is replayed on a wide and a tall matrix; torch is given them transposed, as its weights are.",
