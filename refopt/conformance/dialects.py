@@ -218,8 +218,6 @@ PEERS = (
     Peer("yogi", "pytorch_optimizer", "Yogi", dialect="optax"),
     Peer("radam", "pytorch_optimizer", "RAdam", {"degenerated_to_sgd": True}, dialect="torch"),
     Peer("schedule_free", "pytorch_optimizer", "ScheduleFreeSGD", dialect="paper", streams=CONSTANT),
-    Peer("shampoo", "pytorch_optimizer", "Shampoo", hyper={"lr": 1e-3, "eps": 1e-6}, dialect="paper"),
-    Peer("soap", "pytorch_optimizer", "SOAP", {"weight_decay": 0.0}, {"weight_decay": 0.0}, dialect="official"),
 )
 
 
