@@ -14,7 +14,5 @@ for name, make in (("SOAP", pytorch_optimizer.SOAP), ("AdamW", torch.optim.AdamW
             method.step()
         ends.append(x.detach().clone())
     share[name] = ((ends[0] - ends[1]).norm() / ends[0].norm()).item()
-print(
-    f"lr weight_decay = 1e-3, from 0: a step shorter by {share['SOAP']:.1e} of SOAP, {share['AdamW']:.1e} of AdamW"
-)
+print(f"lr weight_decay = 1e-3, from 0: a step shorter by {share['SOAP']:.1e} of SOAP, {share['AdamW']:.1e} of AdamW")
 print("holds" if abs(share["SOAP"] - 1e-3) < 1e-9 and share["AdamW"] == 0.0 else "no longer")
