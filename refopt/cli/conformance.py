@@ -12,7 +12,7 @@ from refopt.cli.console import misuse
 app = typer.Typer(help="The references beside other libraries, and beside their own tests.", no_args_is_help=True)
 
 Methods = Annotated[list[str] | None, typer.Argument(help="Names of methods; all unless given.")]
-Library = Annotated[list[str] | None, typer.Option(help="torch, optax or keras; may be given more than once.")]
+Library = Annotated[list[str] | None, typer.Option(help="torch, optax, keras, pytorch_optimizer; may be given twice.")]
 
 
 @app.command()

@@ -301,27 +301,28 @@ NOTES: Mapping[int, str] = {
     22: "AdaHessian's decay is its authors', on the point before the step; SOAP's code has it after the step. With a "
     "step u the two are lr^2 weight_decay u apart.",
     24: "A bug, below: optax' step is the one due a step before.",
+    28: "Corrected: pytorch_optimizer corrects m, in lr and so after the ratio: its first step is ten times optax'.",
     30: "A bug, below.",
     32: "Prodigy, ADOPT, MADGRAD and AdEMAMix are not here.",
     33: "Muon is replayed on a wide and a tall matrix; torch is given them transposed, as its weights are.",
     34: "The scales original, moonshot and spectral are knobs of muon.",
     36: "See the defaults.",
-    40: "Mended in pytorch_optimizer 4.1.0: up to 3.10.0 its probes were those of row 49, always -1. refopt's averages, "
-    "signed (paper) and absolute (authors): tests/diagonal/test_adahessian.py.",
+    40: "Mended in pytorch_optimizer 4.1.0: up to 3.10.0 its probes were those of row 49, always -1. refopt's "
+    "averages, signed (paper) and absolute (authors): tests/diagonal/test_adahessian.py.",
     41: "optax' late Hessian is a bug, below.",
     42: "In float64; torch clamps at the square of the spacing of the dtype, 1e-14 in float32.",
     43: "Corrected: scipy's, marked as remembered, is measured. The presets torch, optax and scipy of lbfgs have them.",
     44: "optax keeps pairs of negative curvature, a bug, below; refopt skips them.",
-    45: "See whole solvers. Corrected, at n = 2 and 10: scipy's CG takes 77 and 537 gradients, torch with a search 43 and "
-    "85; without one 62 and 111, where the 87 and 132 known were with 10 pairs. Those known of scipy's trust regions "
-    "were values.",
-    46: "refopt says LINE_SEARCH_FAILED in the result's status. scipy's trust-exact, which could loop for ever (#12513), "
-    "ends at 25 iterations since; its stale factor (#20244) is a bug, below.",
+    45: "See whole solvers. Corrected, at n = 2 and 10: scipy's CG takes 77 and 537 gradients, torch with a search 43 "
+    "and 85; without one 62 and 111, where the 87 and 132 known were with 10 pairs. Those known of scipy's trust "
+    "regions were values.",
+    46: "refopt says LINE_SEARCH_FAILED in the result's status. scipy's trust-exact, which could loop for ever "
+    "(#12513), ends at 25 iterations since; its stale factor (#20244) is a bug, below.",
     47: "refopt has real parameters alone.",
     48: "refopt's Fisher is a mean over examples, a sum over outputs, of a square loss that has the 1/2: golden files "
     "have the factors. Drawn targets are one an example (M = 1); expand or reduce is a knob of kfac: "
     "tests/curvature/test_kronecker.py. curvlinops, BackPACK and ASDL are not among the libraries.",
-    49: "Traces are estimated with a standard error: tests/curvature/test_trace.py. PyHessian is not among the libraries.",
+    49: "Traces are estimated with a standard error: tests/curvature/test_trace.py. PyHessian is no library here.",
     50: "Weights are squares of the first components, T's eigenvalues from a symmetric solver: "
     "tests/curvature/test_spectral_density.py.",
     51: "refopt has the field's words in all methods: lr, momentum, beta1, beta2, eps, weight_decay.",

@@ -2,8 +2,8 @@
 
 `PEERS` has one row a claim. The library's optimizer is made with lr and the options given, all else at its defaults; it
 must agree with the method under the dialect of that name and the hyperparameters given. A row with a `bug` is known to
-differ, and says why. Muon is given matrices alone. Methods that are in none of the three libraries (aggmo, qhm, qhadam,
-nesterov_convex) have no row.
+differ, and says why. Muon is given matrices alone. Methods that are in none of the libraries (nesterov_convex) have no
+row.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ LARGE = ("schedule", "decay", "decay_float32")
 
 HALF = "the iteration is in bfloat16"
 DECAY = "1 - t^-0.8 is computed in float32"
+WEIGHTS = "the weights of the means are float32 tensors"
 ALIAS = "on the torch backend the z kept from before the step is an alias of the z after it"
 AHEAD = "the weights of the average read lr one step ahead of the steps, and its largest value so far"
 
@@ -193,6 +194,30 @@ PEERS = (
     ),
     Peer("muon", "optax", "contrib.muon", streams=OPEN),
     Peer("muon", "keras", "optimizers.Muon", streams=OPEN, rtol=1e-6, precision="the scale is a float32 number"),
+    Peer("adabelief", "pytorch_optimizer", "AdaBelief", dialect="optax"),
+    Peer("adan", "pytorch_optimizer", "Adan", hyper={"bias_correction": True}, dialect="paper"),
+    Peer("aggmo", "pytorch_optimizer", "AggMo", hyper={"lr": 1e-3}, dialect="paper"),
+    Peer(
+        "qhm",
+        "pytorch_optimizer",
+        "QHM",
+        {"momentum": 0.9, "nu": 0.7},
+        {"lr": 1e-3, "momentum": 0.9},
+        dialect="paper",
+    ),
+    Peer(
+        "qhadam",
+        "pytorch_optimizer",
+        "QHAdam",
+        {"betas": (0.995, 0.999), "nus": (0.7, 1.0)},
+        dialect="paper",
+        rtol=1e-6,
+        precision=WEIGHTS,
+    ),
+    Peer("lion", "pytorch_optimizer", "Lion", dialect="paper"),
+    Peer("yogi", "pytorch_optimizer", "Yogi", dialect="optax"),
+    Peer("radam", "pytorch_optimizer", "RAdam", {"degenerated_to_sgd": True}, dialect="torch"),
+    Peer("schedule_free", "pytorch_optimizer", "ScheduleFreeSGD", dialect="paper", streams=CONSTANT),
 )
 
 
