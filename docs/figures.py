@@ -113,7 +113,8 @@ def picture(name: str, land: Landscape) -> str:
     return "".join(
         [
             f'<figure><svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Path on the {land.title}: {told}">',
-            f'<path class="contour" d="{land.contours}"/>{land.marks}<path class="path" d="{land.polyline(points)}"/>{dots}',
+            f'<path class="contour" d="{land.contours}"/>{land.marks}',
+            f'<path class="path" d="{land.polyline(points)}"/>{dots}',
             f'<circle class="start" cx="{u:.0f}" cy="{v:.0f}" r="6"/>',
             f'<rect class="end" x="{x - 5:.0f}" y="{y - 5:.0f}" width="10" height="10"/></svg>',
             f"<figcaption><b>{land.title}</b>: {told}</figcaption></figure>",

@@ -156,8 +156,8 @@ def page(name: str) -> str:
             "",
             *markdown(rule.strip("\n"), known),
             "",
-            f"**Needs:** {', '.join(f'`{part}`' for part in spec.needs)} of the objective. Over all data a step counts as",
-            f"{price} gradient equivalent{'s' * (price != '1')}{' or more' * (high == math.inf)}.",
+            f"**Needs:** {', '.join(f'`{part}`' for part in spec.needs)} of the objective.",
+            f"Over all data a step counts as {price} gradient equivalent{'s' * (price != '1')}{' or more' * (high == math.inf)}.",
             "",
             "</div>",
             '<div markdown class="source">',
@@ -181,8 +181,8 @@ def page(name: str) -> str:
             "",
             figures.figure(name),
             "",
-            "Drawn by running this method: ○ start, ■ end, a dot a step, ✕ saddle, ★ minimum, on the saddle a dashed line of",
-            "minima; at most 40 steps, minibatches of 8 in the noisy valley. Of a few settings, the one that ends lowest.",
+            "Drawn by running this method: ○ start, ■ end, a dot a step, ✕ saddle, ★ minimum, dashed a line of minima; at",
+            "most 40 steps, minibatches of 8 in the noisy valley. Of a few settings, the one that ends lowest.",
             "Move a start yourself in the [explorer](../explorer.md).",
             "",
             "## Knobs",
@@ -221,7 +221,7 @@ def line_of(whole: str, part: str) -> int:
 
 
 def lines(whole: str, *blocks: str) -> list[str]:
-    """Return links to where names are defined in `blocks`, the parts of a file that a page shows one after the other."""
+    """Return links to where names are defined in `blocks`, parts of a file, in the order in which a page has them."""
     links = {}
     for i, block in enumerate(blocks):
         for found in re.finditer(r"^(?:def |class )?(\w+)(?= ?[:=(])", block, re.MULTILINE):
@@ -232,7 +232,8 @@ def lines(whole: str, *blocks: str) -> list[str]:
 
 def measured(name: str) -> list[str]:
     """Return how the method's dialects agree with the libraries: its rows of the table of deviations."""
-    rows = re.findall(rf"^\| {name} ((?:\| [^|]*){{3}})(?:\|[^|]*){{2}}(\| [^|]* \|)$", (DOCS / "deviations.md").read_text(), re.M)
+    row = rf"^\| {name} ((?:\| [^|]*){{3}})(?:\|[^|]*){{2}}(\| [^|]* \|)$"
+    rows = re.findall(row, (DOCS / "deviations.md").read_text(), re.MULTILINE)
     if not rows:
         return []
     return [
@@ -312,6 +313,7 @@ def escape(prose: str, known: set[str]) -> str:
 
     Code stays as it is.
     """
+
     def plain(text: str) -> str:
         return re.sub(r"([*_\[\]])", r"\\\1", html.escape(text, quote=False))
 

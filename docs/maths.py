@@ -27,6 +27,7 @@ TOKEN = re.compile(
     r"|\.\.\.|\.\*|<=|>=|->|\*=|/=|."
 )
 SCRIPT = re.compile(r"\^(\{[^{}]*\}|\([^()]*\)|-?\d+(?:/\d+)?(?![\d.])|-?[A-Za-z_]+\d*|\*)")
+FLAT = ('<mo stretchy="false">(</mo>', '<mo stretchy="false">)</mo>')
 SEPARATORS = {f"<mo>{sign}</mo>" for sign in ("=", "+", "−", ",", ";", "≤", "≥", "&lt;", "&gt;", ":")}
 
 
@@ -82,7 +83,9 @@ def formulas(text: str, symbols: Collection[str]) -> list[str]:
     for token, after in zip(tokens, [*tokens[1:], " "], strict=True):
         ends = after.isspace() and (token in ";:" or (token == "." and not run.endswith(" ")))
         ends = ends or (token == "," and after.isspace() and unmatched(run) is None)
-        ends = ends or (not run and not token.isspace() and re.search(r"[\w^]$", pieces[-1]) is not None)  # loss(x), )_i
+        ends = ends or (
+            not run and not token.isspace() and re.search(r"[\w^]$", pieces[-1]) is not None
+        )  # loss(x), )_i
         if not ends and joins(token, after, symbols):
             run += token
             continue
@@ -104,7 +107,7 @@ def joins(token: str, after: str, symbols: Collection[str]) -> bool:
 
 
 def trimmed(run: str, symbols: Collection[str]) -> tuple[str, str, str]:
-    """Return what stands before the formula in `run`, the formula, and what stands behind it; no formula if in doubt."""
+    """Return what stands before the formula in `run`, the formula, and what stands behind; no formula if in doubt."""
     start, end = 0, len(re.sub(r"\s[aA]\s+$", "", run))  # a step: an article
     while True:
         sure = run[start:end]
@@ -185,12 +188,13 @@ def atoms(text: str, symbols: Collection[str]) -> list[str]:
         elif token == "(" and (inside := enclosed(rest)) is not None:
             rest = rest[len(inside) + 1 :]
             body = row(inside, symbols)
+            left, right = ("<mo>(</mo>", "<mo>)</mo>") if "<mfrac" in body or "<msqrt" in body else FLAT
             if found and found[-1] == "sqrt":
                 found[-1] = f"<msqrt><mrow>{body}</mrow></msqrt>"
             elif found and operand(found[-1]):  # without a space between: f(x), no product
-                found[-1] = f"<mrow>{found[-1]}<mo>(</mo>{body}<mo>)</mo></mrow>"
+                found[-1] = f"<mrow>{found[-1]}{left}{body}{right}</mrow>"
             else:
-                found.append(f"<mrow><mo>(</mo>{body}<mo>)</mo></mrow>")
+                found.append(f"<mrow>{left}{body}{right}</mrow>")
         elif token == "sqrt" and rest.startswith("("):
             found.append(token)
         else:
@@ -252,16 +256,18 @@ def superscript(base: str, power: str, symbols: Collection[str]) -> str:
 def fractions(found: list[str]) -> list[str]:
     """Return the atoms with a b / c made a fraction, where c is one atom that nothing follows but a sign."""
     solid = list(found)
+    large = ' displaystyle="true"'  # a fraction within a fraction stays readable
     at = 0
     while at < len(solid):
         if solid[at] == "<mo>/</mo>" and (start := numerator(solid, at)) is not None:
             top, bottom = "".join(spaced(solid[start : at - 1])), inner(solid[at + 2])
             if start == at - 2:
                 top = inner(top)
-            solid[start : at + 3] = [f"<mfrac><mrow>{top}</mrow><mrow>{bottom}</mrow></mfrac>"]
+            sides = [f"<mrow{large * ('<mfrac' in side)}>{side}</mrow>" for side in (top, bottom)]
+            solid[start : at + 3] = [f"<mfrac>{''.join(sides)}</mfrac>"]
             at = start
         at += 1
-    return solid
+    return ['<mo lspace="0.1em" rspace="0.1em">/</mo>' if atom == "<mo>/</mo>" else atom for atom in solid]
 
 
 def numerator(atoms: list[str], at: int) -> int | None:
@@ -286,7 +292,7 @@ def spaced(atoms: list[str]) -> list[str]:
         if atom != " ":
             shown.append(atom)
         elif before and after and not (before in SEPARATORS and after != before and not after.startswith("<mtext")):
-            both = operand(before) and (operand(after) or after.startswith("<mo stretchy"))
+            both = operand(before) and (operand(after) or after.startswith('<mo stretchy="false" lspace'))
             if both or before.startswith("<mtext") or after.startswith("<mtext"):
                 shown.append(f'<mspace width="{0.2 if both else 0.35}em"/>')
     return shown
@@ -299,5 +305,7 @@ def operand(atom: str) -> bool:
 
 def inner(atom: str) -> str:
     """Return a group without its parentheses, which a fraction bar makes needless."""
-    grouped = atom.startswith("<mrow><mo>(</mo>") and atom.endswith("<mo>)</mo></mrow>")
-    return atom[len("<mrow><mo>(</mo>") : -len("<mo>)</mo></mrow>")] if grouped else atom
+    for left, right in (FLAT, ("<mo>(</mo>", "<mo>)</mo>")):
+        if atom.startswith(f"<mrow>{left}") and atom.endswith(f"{right}</mrow>"):
+            return atom[len(f"<mrow>{left}") : -len(f"{right}</mrow>")]
+    return atom

@@ -372,7 +372,8 @@ def test_the_page_in_a_browser(width: int, folder: Path, tmp_path: Path) -> None
       told.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
       const all = (selector) => [...document.querySelectorAll(`[id^=plane] ${selector}`)];
       told.named = all(".annotation-text").map((e) => e.textContent);
-      told.marks = new Set(all(".scatterlayer .trace").map((e) => e.querySelector(".points path").getAttribute("d"))).size;
+      const mark = (trace) => trace.querySelector(".points path").getAttribute("d");
+      told.marks = new Set(all(".scatterlayer .trace").map(mark)).size;
     """
     told = shown(f"{measure}{SPILL} }}, 500));</script></body>".join(page.rsplit("</body>", 1)), width, tmp_path)
     parser = _Links()
