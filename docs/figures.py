@@ -22,7 +22,8 @@ from backends import random
 from problems.networks.layers import Dense, Stack
 from problems.networks.losses import BinaryCrossEntropy, SquaredError
 from problems.networks.network import network_objective
-from refopt import iterate, method
+from refopt import iterate, method, minimize
+from refopt.newton import newton
 from refopt.objective import Objective
 
 STEPS, SIDE, TRIALS, BATCH = 40, 300, 5, 8
@@ -36,6 +37,8 @@ class Landscape:
     objective: Objective
     x0: tuple[float, float]
     view: tuple[float, float, float, float]  # left, right, bottom, top
+    saddle: tuple[float, float] | None = None
+    minima: tuple[tuple[tuple[float, float], ...], ...] = ()  # a point each, or a line of them
     batch: int | None = None
 
     @functools.cached_property
@@ -47,6 +50,17 @@ class Landscape:
         lines = contourpy.contour_generator(xs, ys, values)
         levels = np.quantile(values, (0.03, 0.1, 0.2, 0.32, 0.46, 0.62, 0.8))
         return " ".join(self.polyline(points) for level in levels for points in lines.lines(level))
+
+    @functools.cached_property
+    def marks(self) -> str:
+        """What is known of the function: its saddle and its minima, as SVG."""
+        lines = "".join(f'<path class="minima" d="{self.polyline(line)}"/>' for line in self.minima if len(line) > 1)
+        known = [("minimum", "★", line[0]) for line in self.minima if len(line) == 1]
+        known += [("saddle", "✕", self.saddle)] if self.saddle else []
+        at = [(kind, sign, *self.place(point)) for kind, sign, point in known]
+        return lines + "".join(
+            f'<text class="mark" x="{x:.0f}" y="{y:.0f}"><title>{kind}</title>{sign}</text>' for kind, sign, x, y in at
+        )
 
     def place(self, points: Any) -> Any:
         """Return the positions in the picture, (k, 2), of points of the plane."""
@@ -70,10 +84,13 @@ def landscapes() -> tuple[Landscape, ...]:
     quadratic = network_objective(line, SquaredError(), a, a - 0.5)
     saddle = network_objective(product, SquaredError(), a, a)
     valley = network_objective(line, BinaryCrossEntropy(), a, labels)
+    one = np.geomspace(0.5, 2.0, 30)  # the layers' product is 1 at the minima
+    ridges = (tuple(zip(one, 1.0 / one, strict=True)), tuple(zip(-one, -1.0 / one, strict=True)))
+    least = tuple(minimize(valley, newton, x0=np.zeros(2), steps=50, stop={"grad_norm": 1e-10}).x)
     return (
-        Landscape("quadratic", quadratic, (-0.7, -1.6), (-1.2, 2.4, -2.2, 1.4)),
-        Landscape("saddle", saddle, (-1.35, 1.3), (-2.0, 2.0, -2.0, 2.0)),
-        Landscape("noisy valley", valley, (-1.0, 1.5), (-2.0, 5.0, -4.5, 2.5), batch=BATCH),
+        Landscape("quadratic", quadratic, (-0.7, -1.6), (-1.2, 2.4, -2.2, 1.4), minima=(((1.0, -0.5),),)),
+        Landscape("saddle", saddle, (-1.35, 1.3), (-2.0, 2.0, -2.0, 2.0), saddle=(0.0, 0.0), minima=ridges),
+        Landscape("noisy valley", valley, (-1.0, 1.5), (-2.0, 5.0, -4.5, 2.5), minima=((least,),), batch=BATCH),
     )
 
 
@@ -96,7 +113,8 @@ def picture(name: str, land: Landscape) -> str:
     return "".join(
         [
             f'<figure><svg viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="Path on the {land.title}: {told}">',
-            f'<path class="contour" d="{land.contours}"/><path class="path" d="{land.polyline(points)}"/>{dots}',
+            f'<path class="contour" d="{land.contours}"/>{land.marks}',
+            f'<path class="path" d="{land.polyline(points)}"/>{dots}',
             f'<circle class="start" cx="{u:.0f}" cy="{v:.0f}" r="6"/>',
             f'<rect class="end" x="{x - 5:.0f}" y="{y - 5:.0f}" width="10" height="10"/></svg>',
             f"<figcaption><b>{land.title}</b>: {told}</figcaption></figure>",

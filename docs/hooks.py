@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import itertools
+import math
 import re
 import sys
 import textwrap
@@ -35,7 +36,12 @@ LESSONS = {
 }
 """The page of the course that leads to a folder, or to a method of its own."""
 
-ROOT = Path(__file__).parent.parent
+FOLDERS = {folder: folder.replace("_", " ").capitalize() for folder in map(method.folder_of, method.names())}
+FOLDERS["quasi_newton"] = "Quasi-Newton"
+"""The folders' titles."""
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
 TEST = re.compile(r"\]\(\.\./(tests/[\w/]+)\.py#(\w+)\)")
 """A link of `correctness.md` to a test: right in the repository, rewritten on the site."""
 
@@ -60,7 +66,7 @@ def on_config(config: Any) -> Any:
     """List the methods in the navigation, folder by folder."""
     config.markdown_extensions.append(Doctests())
     folders = [
-        {folder.replace("_", " ").capitalize(): [f"methods/{name}.md" for name in names]}
+        {FOLDERS[folder]: [f"methods/{name}.md" for name in names]}
         for folder, names in itertools.groupby(method.names(), method.folder_of)
     ]
     for entry in config.nav:
@@ -70,11 +76,17 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Set the formulas of the written pages: `$x = x - lr g$` in a line, and blocks fenced as `maths`."""
+    """Set the formulas of the written pages, `$x = x - lr g$` in a line and blocks fenced as `maths`.
+
+    The home page quotes the verdict.
+    """
     if page.file.src_uri.startswith(("methods/", "tests/")):
         return markdown
     if page.file.src_uri == "correctness.md":
         return TEST.sub(line_of, markdown)
+    verdict = (DOCS / "lab" / "verdict.md").read_text()
+    if short := re.search(r"^## In short\n\n(.*?)\n\n\|", verdict, re.M | re.S):
+        markdown = markdown.replace("<!-- verdict -->", short[1])
     markdown = re.sub(r"^```maths\n(.*?)^```$", lambda m: maths.rule(m[1], KNOWN), markdown, flags=re.M | re.S)
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.M | re.S)
     parts[::2] = [
@@ -110,21 +122,22 @@ def test_file(path: str) -> str:
 
 
 def index(names: list[str]) -> str:
-    """Return the table of methods."""
-    return "\n".join(["# Methods", "", *table(names, link="{name}.md")])
+    """Return the page of all methods."""
+    return "\n".join(["# Methods", *tables(names, "##", link="{name}.md")])
 
 
-def table(names: list[str], link: str) -> list[str]:
-    """Return the rows of a Markdown table of methods, one line each, linked by the pattern `link`."""
-    rows = ["| method | folder | cost of a step | memory (vectors) | source |", "|---|---|---|---|---|"]
-    for name in names:
-        spec = method.get(name).SPEC
-        memory = spec.memory_note or f"{spec.memory:g}"
-        target = link.format(name=name, folder=method.folder_of(name))
-        rows.append(
-            f"| [{spec.title}]({target}) | `{method.folder_of(name)}` | {spec.cost} | {memory} | {spec.source} |"
-        )
-    return rows
+def tables(names: list[str], heading: str, link: str) -> list[str]:
+    """Return a heading and a Markdown table for each folder, a method a row, linked by the pattern `link`."""
+    shown = []
+    for folder, inside in itertools.groupby(names, method.folder_of):
+        shown += ["", f"{heading} {FOLDERS[folder]}", ""]
+        shown += ["| method | cost of a step | memory (vectors) | source |", "|---|---|---|---|"]
+        for name in inside:
+            spec = method.get(name).SPEC
+            memory = spec.memory_note or f"{spec.memory:g}"
+            target = link.format(name=name, folder=folder)
+            shown.append(f"| [{spec.title}]({target}) | {spec.cost} | {memory} | {spec.source} |")
+    return shown
 
 
 def page(name: str) -> str:
@@ -132,6 +145,7 @@ def page(name: str) -> str:
     module = method.get(name)
     spec = module.SPEC
     folder = method.folder_of(name)
+    known = symbols(module)
     title, _, text = (inspect.getdoc(module) or "").partition("\n")
     rule, _, differs = text.partition("\nDiffers:")
     knobs = [
@@ -143,9 +157,10 @@ def page(name: str) -> str:
     dialects = [f"| `{dialect}` | `{dict(options)}` |" for dialect, options in module.DIALECTS.items()]
     space = [f"| `{knob}` | `{axis}` |" for knob, axis in spec.search.items()]
     low, high = spec.gradient_equivalents
+    price = f"{low:.3g}" if high in (low, math.inf) else f"{low:.3g} to {high:.3g}"
     whole = inspect.getsource(module)
-    source = whole.split('"""', 2)[2].lstrip("\n")
-    first = whole.count("\n") - source.count("\n") + 1
+    head, _, body = whole.split('"""', 2)[2].partition("\ndef init(")
+    head, body = head.strip(), f"def init({body.rstrip()}"
     return "\n".join(
         [
             "---",
@@ -159,24 +174,26 @@ def page(name: str) -> str:
             '<div class="beside" markdown>',
             "<div markdown>",
             "",
-            escape(title),
+            escape(title, known),
             "",
-            *markdown(rule.strip("\n"), symbols(module)),
+            *markdown(rule.strip("\n"), known),
             "",
-            "| | |",
-            "|---|---|",
-            f"| needs | {', '.join(f'`{part}`' for part in spec.needs)} |",
-            f"| cost of a step | {spec.cost} ({low:.3g} to {high:.3g} gradient equivalents, full batch) |",
-            f"| memory | {spec.memory_note or f'{spec.memory:g} vectors'} |",
-            f"| source | {spec.source} |",
+            f"**Needs:** {', '.join(f'`{part}`' for part in spec.needs)} of the objective.",
+            f"Over all data a step counts as {price} gradient equivalent{'s' * (price != '1')}{' or more' * (high == math.inf)}.",
             "",
             "</div>",
             '<div markdown class="source">',
             "",
-            f"`refopt/{folder}/{name}.py`: {', '.join(lines(source, first))}",
+            f"`refopt/{folder}/{name}.py`: {', '.join(lines(whole, head, body))}",
             "",
-            f'```python linenums="{first}"',
-            source.rstrip(),
+            '??? quote "Before the rule: imports, state, options"',
+            "",
+            f'    ```python linenums="{line_of(whole, head)}"',
+            textwrap.indent(head, "    "),
+            "    ```",
+            "",
+            f'```python linenums="{line_of(whole, body)}"',
+            body,
             "```",
             "",
             "</div>",
@@ -186,9 +203,9 @@ def page(name: str) -> str:
             "",
             figures.figure(name),
             "",
-            "Drawn by running this method: ○ start, ■ end, a dot a step; at most 40 steps, minibatches of 8 in the",
-            "noisy valley. Of a few settings, the one that ends lowest. Move a start yourself in the",
-            "[explorer](../explorer.md).",
+            "Drawn by running this method: ○ start, ■ end, a dot a step, ✕ saddle, ★ minimum, dashed a line of minima; at",
+            "most 40 steps, minibatches of 8 in the noisy valley. Of a few settings, the one that ends lowest.",
+            "Move a start yourself in the [explorer](../explorer.md).",
             "",
             "## Knobs",
             "",
@@ -204,8 +221,8 @@ def page(name: str) -> str:
             "|---|---|",
             *dialects,
             "",
-            escape(differs.strip()),
-            "",
+            *([f"**Differs:** {escape(' '.join(differs.split()), known)}", ""] if differs else []),
+            *measured(name),
             "## Search space of a race",
             "",
             "| knob | axis |",
@@ -220,11 +237,35 @@ def page(name: str) -> str:
     )
 
 
-def lines(source: str, first: int) -> list[str]:
-    """Return links to where the names of a file are defined; `first` is the number of the source's first line."""
-    found = re.finditer(r"^(?:def |class )?(\w+)(?= ?[:=(])", source, re.MULTILINE)
-    at = {match[1]: first + source[: match.start()].count("\n") for match in found}
-    return [f"[`{name}`](#__codelineno-0-{line})" for name, line in at.items() if not name.startswith("_")]
+def line_of(whole: str, part: str) -> int:
+    """Return the number of the line of a file at which `part` begins."""
+    return whole[: whole.index(part)].count("\n") + 1
+
+
+def lines(whole: str, *blocks: str) -> list[str]:
+    """Return links to where names are defined in `blocks`, parts of a file, in the order in which a page has them."""
+    links = {}
+    for i, block in enumerate(blocks):
+        for found in re.finditer(r"^(?:def |class )?(\w+)(?= ?[:=(])", block, re.MULTILINE):
+            line = line_of(whole, block) + block[: found.start()].count("\n")
+            links[found[1]] = f"[`{found[1]}`](#__codelineno-{i}-{line})"
+    return [link for name, link in links.items() if not name.startswith("_")]
+
+
+def measured(name: str) -> list[str]:
+    """Return how the method's dialects agree with the libraries: its rows of the table of deviations."""
+    row = rf"^\| {name} ((?:\| [^|]*){{3}})(?:\|[^|]*){{2}}(\| [^|]* \|)$"
+    rows = re.findall(row, (DOCS / "deviations.md").read_text(), re.MULTILINE)
+    if not rows:
+        return []
+    return [
+        "Replayed beside the libraries, 200 steps of each stream ([all methods](../deviations.md)):",
+        "",
+        "| library | optimizer | dialect | finding |",
+        "|---|---|---|---|",
+        *(left + right for left, right in rows),
+        "",
+    ]
 
 
 def symbols(module: Any) -> set[str]:
@@ -234,21 +275,34 @@ def symbols(module: Any) -> set[str]:
 
 
 def further(name: str, text: str) -> list[str]:
-    """Return the links at the end of a method's page: the course, the methods it names, its neighbours."""
+    """Return the links at the end of a method's page: the course, the evidence, the methods it names, its nearest."""
     folder = method.folder_of(name)
     lesson = LESSONS.get(name, LESSONS[folder])
+    heading = (DOCS / "course" / f"{lesson}.md").read_text().partition("\n")[0].lstrip("# 0123456789.")
     names = method.names()
     named = [other for other in dict.fromkeys(re.findall(r"`(\w+)`", text)) if other in names and other != name]
     beside = [other for other in names if method.folder_of(other) == folder and other not in (name, *named)]
+    nearest = sorted(beside, key=lambda other: -likeness(name, other))[:4]
 
     def links(others: list[str]) -> str:
         return ", ".join(f"[{method.get(other).SPEC.title}]({other}.md)" for other in others)
 
     return [
-        f"- The course: [{lesson.replace('_', ' ')}](../course/{lesson}.md).",
+        f"- The course: [{heading}](../course/{lesson}.md).",
+        f"- [What stands behind it](../correctness.md#{name}): the tests, and the libraries it was run beside.",
         *([f"- Named above: {links(named)}."] if named else []),
-        f"- Of the same kind: {links(beside)}.",
+        f"- Nearest of its kind, by knobs and state: {links(nearest)};",
+        f"  all: [{FOLDERS[folder]}](index.md#{FOLDERS[folder].lower().replace(' ', '-')}).",
     ]
+
+
+def likeness(one: str, other: str) -> float:
+    """Return the share of knobs and fields of the state that two methods have in common."""
+    a, b = (
+        {*method.keywords(module.init), *method.keywords(module.step), *module.State._fields}
+        for module in (method.get(one), method.get(other))
+    )
+    return len(a & b) / len(a | b)
 
 
 def markdown(docstring: str, known: set[str]) -> list[str]:
@@ -259,21 +313,34 @@ def markdown(docstring: str, known: set[str]) -> list[str]:
         if indented:
             text = textwrap.dedent("\n".join(block).strip("\n"))
             shown += ["", maths.rule(text, known), ""] if text else [""]
-        else:
-            for line in block:
-                label, colon, rest = line.partition(":")
-                labelled = colon and label in ("Source", "Sources", "Cost", "Memory")
-                shown += ["", f"**{label}:**{escape(rest)}"] if labelled else [escape(line)]
-                if (noted := labelled or noted) and line.endswith("."):  # what follows is about the method again
-                    shown.append("")
-                    noted = False
+            continue
+        paragraphs = [""]
+        for line in block:
+            labelled = re.match("(Sources?|Cost|Memory):", line)
+            if labelled:
+                paragraphs.append("")
+            paragraphs[-1] += f"{line}\n"
+            if (noted := bool(labelled) or noted) and line.endswith("."):  # what follows is about the method again
+                paragraphs.append("")
+                noted = False
+        for paragraph in paragraphs:
+            told = " ".join(paragraph.split())
+            told = escape(told, set() if told.startswith("Source") else known)
+            shown += [re.sub(r"^Sources?:|\b(?:Cost|Memory):", r"**\g<0>**", told), ""]
     return shown
 
 
-def escape(prose: str) -> str:
-    """Keep Markdown from reading the stars, underscores and angles of formulas in prose; code stays as it is."""
+def escape(prose: str, known: set[str]) -> str:
+    """Set the formulas of a sentence, in the letters `known`, and keep Markdown from reading the signs of the rest.
+
+    Code stays as it is.
+    """
+
+    def plain(text: str) -> str:
+        return re.sub(r"([*_\[\]])", r"\\\1", html.escape(text, quote=False))
+
     parts = prose.split("`")
-    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, quote=False)) for part in parts[::2]]
+    parts[::2] = [maths.sentence(part, known, plain) if known else plain(part) for part in parts[::2]]
     return "`".join(parts)
 
 
@@ -281,8 +348,8 @@ def readme(text: str) -> str:
     """Return the README with its table of methods made anew."""
     head, _, rest = text.partition("-->\n")
     _, _, tail = rest.partition("<!-- methods: end -->")
-    rows = table(method.names(), link="refopt/{folder}/{name}.py")
-    return "\n".join([f"{head}-->", *rows, "<!-- methods: end -->"]) + tail
+    rows = tables(method.names(), "###", link="refopt/{folder}/{name}.py")
+    return "\n".join([f"{head}-->", *rows, "", "<!-- methods: end -->"]) + tail
 
 
 if __name__ == "__main__":

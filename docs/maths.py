@@ -5,26 +5,29 @@ method knows it (a knob, a field of its state, the left-hand side of a formula, 
 text; a quotient becomes a fraction only where its two sides are beyond doubt, and stays a slash elsewhere.
 
     beta1, m_hat, x_{k-1}, H^{-1}, D^1/2        scripts and hats
-    sqrt(v), |x|, grad f, .*, ~                 roots and signs
+    sqrt(v), |x|, grad f, .*, (x), ~            roots and signs
     (a + b) / (c + d)                           a fraction, if no factor follows the denominator
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from html import escape
 
 GREEK_NAMES = "alpha beta gamma delta eps eta theta lam lambda lambd mu nu xi pi rho sigma tau phi psi Gamma Delta"
 GREEK = dict(zip(GREEK_NAMES.split(), "αβγδεηθλλλμνξπρστφψΓΔ", strict=True))
-SIGNS = {"-": "−", ".*": "⊙", "*": "∗", "<=": "≤", ">=": "≥", "->": "→", "~": "∼", "...": "…", ".": "·"}
+NAMES = {"l1", "l2"}
+"""A letter and a digit, but the name of a penalty: no letter with an index."""
+SIGNS = {"-": "−", "*=": "∗=", ".*": "⊙", "*": "∗", "<=": "≤", ">=": "≥", "->": "→", "~": "∼", "...": "…", ".": "·"}
 FUNCTIONS = {"argmax", "argmin", "ceil", "clip", "diag", "log", "max", "mean", "min", "qr", "rms", "sign", "tr"}
 
 TOKEN = re.compile(
-    r"\s+|[A-Za-z]{2,}-[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z]+\d*(?:_(?:\{[^{}]*\}|\([^()]*\)|[A-Za-z0-9]+))*'?"
-    r"|\.\.\.|\.\*|<=|>=|->|."
+    r"\s+|'s\b|[A-Za-z]{2,}-[A-Za-z]+|\d+(?:\.\d+)?(?:e-?\d+)?|[A-Za-z]+\d*(?:_(?:\{[^{}]*\}|\([^()]*\)|[A-Za-z0-9]+))*(?:'(?!s\b))?"
+    r"|\.\.\.|\.\*|<=|>=|->|\*=|/=|."
 )
-SCRIPT = re.compile(r"\^(\{[^{}]*\}|\([^()]*\)|-?\d+(?:/\d+)?(?![\d.])|-?[A-Za-z_]+|\*)")
+SCRIPT = re.compile(r"\^(\{[^{}]*\}|\([^()]*\)|-?\d+(?:/\d+)?(?![\d.])|-?[A-Za-z_]+\d*|\*)")
+FLAT = ('<mo stretchy="false">(</mo>', '<mo stretchy="false">)</mo>')
 SEPARATORS = {f"<mo>{sign}</mo>" for sign in ("=", "+", "−", ",", ";", "≤", "≥", "&lt;", "&gt;", ":")}
 
 
@@ -47,10 +50,93 @@ def rule(block: str, symbols: Collection[str]) -> str:
 
 
 def formula(text: str, symbols: Collection[str], *, inline: bool = False) -> str:
-    """Return one line of formula and text as MathML inside HTML; `inline`, of the height of a line of prose."""
+    """Return one line of formula and text as MathML inside HTML.
+
+    `inline`, for a line of prose: a quotient keeps its slash, and a span keeps Markdown from taking a line that begins
+    with the formula for a block of HTML.
+    """
     if prose(text, symbols):
-        return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
-    return f'<math displaystyle="{str(not inline).lower()}"><mrow>{row(text, symbols)}</mrow></math>'
+        parts = text.split("`")
+        parts[::2] = [sentence(part, symbols, escape) for part in parts[::2]]
+        parts[1::2] = [f"<code>{escape(part)}</code>" for part in parts[1::2]]
+        return "".join(parts)
+    if inline:
+        return f"<span><math><mrow>{row(re.sub(' +/ +', '/', text), symbols)}</mrow></math></span>"
+    return f'<math displaystyle="true"><mrow>{row(text, symbols)}</mrow></math>'
+
+
+def sentence(text: str, symbols: Collection[str], plain: Callable[[str], str]) -> str:
+    """Return prose with its formulas set; `plain` makes HTML or Markdown of the rest."""
+    pieces = formulas(text, symbols)
+    pieces[::2] = map(plain, pieces[::2])
+    pieces[1::2] = [formula(piece, symbols, inline=True) for piece in pieces[1::2]]
+    return "".join(pieces)
+
+
+def formulas(text: str, symbols: Collection[str]) -> list[str]:
+    """Cut a sentence into prose, formula, prose, ...: a formula is a run of quantities and signs, no doubt about it.
+
+    Doubt is dispelled by a sign such as = or ^, by a Greek or indexed name, or by a function with its argument.
+    """
+    tokens = [*TOKEN.findall(text), ";"]
+    pieces, run = [""], ""
+    for token, after in zip(tokens, [*tokens[1:], " "], strict=True):
+        ends = after.isspace() and (token in ";:" or (token == "." and not run.endswith(" ")))
+        ends = ends or (token == "," and after.isspace() and unmatched(run) is None)
+        ends = ends or (
+            not run and not token.isspace() and re.search(r"[\w^]$", pieces[-1]) is not None
+        )  # loss(x), )_i
+        if not ends and joins(token, after, symbols):
+            run += token
+            continue
+        before, sure, behind = trimmed(run, symbols)
+        pieces[-1] += before
+        if sure:
+            pieces += [sure, *formulas(behind, symbols)]
+        pieces[-1] += token
+        run = ""
+    pieces[-1] = pieces[-1][:-1]
+    return pieces
+
+
+def joins(token: str, after: str, symbols: Collection[str]) -> bool:
+    """Say whether `token` may be part of a formula within a sentence."""
+    if token[0].isalpha():
+        return token in ("sqrt", "grad") or (after == "(" if token in FUNCTIONS else known(token, symbols))
+    return token.isspace() or token[0].isdigit() or token in {*"=+-*/^(){}[]|<>~,.", ".*", "<=", ">=", "...", "*="}
+
+
+def trimmed(run: str, symbols: Collection[str]) -> tuple[str, str, str]:
+    """Return what stands before the formula in `run`, the formula, and what stands behind; no formula if in doubt."""
+    start, end = 0, len(re.sub(r"\s[aA]\s+$", "", run))  # a step: an article
+    while True:
+        sure = run[start:end]
+        if edge := re.match(r"[\s,.;=]+|[aA] +(?!\(x\))(?=[\w(])", sure):
+            start += edge.end()
+        elif edge := re.search(r"(?:[\s,.;=+/*<>~-]|\bsqrt|\bgrad)+$", sure):
+            end = start + edge.start()
+        elif (at := unmatched(sure)) is None:
+            break
+        else:
+            start, end = (start + 1, end) if at == 0 else (start, start + len(re.sub(r"\w+$", "", sure[:at])))
+    names = [word for word in words(sure) if word not in FUNCTIONS]
+    doubtless = any(re.sub(r"\d|_.*|'", "", word) in GREEK or re.search(r"\w[\d_]", word) for word in names)
+    if names and (doubtless or re.search(r".[=^<>~]|sqrt|grad | \(x\) |\w\(", sure)):
+        return run[:start], sure, run[end:]
+    return run, "", ""
+
+
+def unmatched(text: str) -> int | None:
+    """Return where the first parenthesis without its other half stands."""
+    opened: list[int] = []
+    for i, sign in enumerate(text):
+        if sign in "([{":
+            opened.append(i)
+        elif sign in ")]}":
+            if not opened:
+                return i
+            opened.pop()
+    return opened[0] if opened else None
 
 
 def words(text: str) -> list[str]:
@@ -76,7 +162,7 @@ def has_index(head: str, symbols: Collection[str]) -> bool:
 
 def row(text: str, symbols: Collection[str]) -> str:
     """Return the MathML of `text`."""
-    return "".join(spaced(fractions(atoms(text, symbols))))
+    return "".join(spaced(fractions(atoms(text.replace(" (x) ", " ⊗ "), symbols))))
 
 
 def prose(text: str, symbols: Collection[str]) -> bool:
@@ -102,12 +188,13 @@ def atoms(text: str, symbols: Collection[str]) -> list[str]:
         elif token == "(" and (inside := enclosed(rest)) is not None:
             rest = rest[len(inside) + 1 :]
             body = row(inside, symbols)
+            left, right = ("<mo>(</mo>", "<mo>)</mo>") if "<mfrac" in body or "<msqrt" in body else FLAT
             if found and found[-1] == "sqrt":
                 found[-1] = f"<msqrt><mrow>{body}</mrow></msqrt>"
             elif found and operand(found[-1]):  # without a space between: f(x), no product
-                found[-1] = f"<mrow>{found[-1]}<mo>(</mo>{body}<mo>)</mo></mrow>"
+                found[-1] = f"<mrow>{found[-1]}{left}{body}{right}</mrow>"
             else:
-                found.append(f"<mrow><mo>(</mo>{body}<mo>)</mo></mrow>")
+                found.append(f"<mrow>{left}{body}{right}</mrow>")
         elif token == "sqrt" and rest.startswith("("):
             found.append(token)
         else:
@@ -146,7 +233,7 @@ def symbol(word: str, symbols: Collection[str]) -> str:
     name, _, index = word.rstrip("'").partition("_")
     if not has_index(name, symbols):
         return f'<mi mathvariant="normal">{escape(word)}</mi>'  # weight_decay and its like are one name
-    letters, digits = re.fullmatch(r"([A-Za-z]+)(\d*)", name).groups()  # type: ignore[union-attr]
+    letters, digits = (name, "") if name in NAMES else re.fullmatch(r"([A-Za-z]+)(\d*)", name).groups()  # type: ignore[union-attr]
     letters = GREEK.get(letters, letters)
     base = f"<mi>{letters}</mi>" if len(letters) == 1 else f'<mi mathvariant="normal">{letters}</mi>'
     over = {"hat": "^", "bar": "¯"}.get(index.partition("_")[0])
@@ -160,23 +247,27 @@ def symbol(word: str, symbols: Collection[str]) -> str:
 
 def superscript(base: str, power: str, symbols: Collection[str]) -> str:
     """Return `base` with a power: a number, a letter or a group in braces."""
-    inside = power[1:-1] if power[0] in "{(" else power
-    return f"<msup><mrow>{base}</mrow><mrow>{row(inside, symbols)}</mrow></msup>"
+    above = row(power[1:-1] if power[0] in "{(" else power, symbols)
+    if base.startswith("<msub>"):
+        return f"{base.replace('msub', 'msubsup', 1).removesuffix('</msub>')}<mrow>{above}</mrow></msubsup>"
+    return f"<msup><mrow>{base}</mrow><mrow>{above}</mrow></msup>"
 
 
 def fractions(found: list[str]) -> list[str]:
     """Return the atoms with a b / c made a fraction, where c is one atom that nothing follows but a sign."""
     solid = list(found)
+    large = ' displaystyle="true"'  # a fraction within a fraction stays readable
     at = 0
     while at < len(solid):
         if solid[at] == "<mo>/</mo>" and (start := numerator(solid, at)) is not None:
             top, bottom = "".join(spaced(solid[start : at - 1])), inner(solid[at + 2])
             if start == at - 2:
                 top = inner(top)
-            solid[start : at + 3] = [f"<mfrac><mrow>{top}</mrow><mrow>{bottom}</mrow></mfrac>"]
+            sides = [f"<mrow{large * ('<mfrac' in side)}>{side}</mrow>" for side in (top, bottom)]
+            solid[start : at + 3] = [f"<mfrac>{''.join(sides)}</mfrac>"]
             at = start
         at += 1
-    return solid
+    return ['<mo lspace="0.1em" rspace="0.1em">/</mo>' if atom == "<mo>/</mo>" else atom for atom in solid]
 
 
 def numerator(atoms: list[str], at: int) -> int | None:
@@ -201,7 +292,7 @@ def spaced(atoms: list[str]) -> list[str]:
         if atom != " ":
             shown.append(atom)
         elif before and after and not (before in SEPARATORS and after != before and not after.startswith("<mtext")):
-            both = operand(before) and (operand(after) or after.startswith("<mo stretchy"))
+            both = operand(before) and (operand(after) or after.startswith('<mo stretchy="false" lspace'))
             if both or before.startswith("<mtext") or after.startswith("<mtext"):
                 shown.append(f'<mspace width="{0.2 if both else 0.35}em"/>')
     return shown
@@ -214,5 +305,7 @@ def operand(atom: str) -> bool:
 
 def inner(atom: str) -> str:
     """Return a group without its parentheses, which a fraction bar makes needless."""
-    grouped = atom.startswith("<mrow><mo>(</mo>") and atom.endswith("<mo>)</mo></mrow>")
-    return atom[len("<mrow><mo>(</mo>") : -len("<mo>)</mo></mrow>")] if grouped else atom
+    for left, right in (FLAT, ("<mo>(</mo>", "<mo>)</mo>")):
+        if atom.startswith(f"<mrow>{left}") and atom.endswith(f"{right}</mrow>"):
+            return atom[len(f"<mrow>{left}") : -len(f"{right}</mrow>")]
+    return atom

@@ -1,13 +1,18 @@
-"""Race methods on a loss of your own at equal cost."""
+"""Race methods on a loss of your own: at equal cost, each tuned by as many trials."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from refopt import minimize
-from refopt.first_order import adam, nesterov
-from refopt.gradient_regression import parabola
-from refopt.newton import newton_cg
-from refopt.objective import Objective
-from refopt.quasi_newton import lbfgs
+from refopt.race import answer, contest, engine
+from refopt.race.plan import Settings, make_plan
+from refopt.race.standing import standings
+
+rng = np.random.default_rng(0)
+A = rng.standard_normal((200, 20)) * np.logspace(0, 1.5, 20)  # badly scaled columns
+y = np.sign(A @ rng.standard_normal(20) + rng.standard_normal(200))
+x0 = np.zeros(20)
 
 
 def loss(x, xp):
@@ -15,13 +20,18 @@ def loss(x, xp):
     return xp.mean(xp.logaddexp(0.0 * y, -y * (A @ x))) + 1e-3 * (x @ x)
 
 
-rng = np.random.default_rng(0)
-A = rng.standard_normal((200, 20)) * np.logspace(0, 1.5, 20)  # badly scaled columns
-y = np.sign(A @ rng.standard_normal(20) + rng.standard_normal(200))
-f = Objective.from_function(loss)  # derivatives come from the tape
+def watch(stage, runs):
+    """Say what is to be done; a function to call after each run is asked for."""
+    print(f"{stage}: {runs} runs")
+    return lambda: None
 
-for method in (adam, nesterov, parabola, lbfgs, newton_cg):
-    lr = {"lr": 1e-4} if method is nesterov else {}
-    r = minimize(f, method, x0=np.zeros(20), steps=10_000, stop={"gradient_equivalents": 300}, **lr)
-    name = method.__name__.rpartition(".")[2]
-    print(f"{name:10} f = {r.value:.6f}  |g| = {np.linalg.norm(r.grad):.1e}  {r.ledger.gradient_equivalents:.0f} ge")
+
+if __name__ == "__main__":  # the workers import this file
+    methods = ("adam", "nesterov", "parabola", "lbfgs", "newton_cg")
+    plan = make_plan(Settings((f"{__file__}:loss",), methods, budget="200ge", seeds=1, tune=4))
+    with TemporaryDirectory() as folder, engine.make(workers=2) as pool:
+        race = contest.hold(plan, Path(folder), pool, watch)
+    found = standings(race, plan.problems)
+    for row in found[0].leaders:
+        print(f"{row.method:10} f = {row.end.median:.6f}  {dict(row.hyper)}")
+    print(*answer.sentences(race, found, plan.problems))

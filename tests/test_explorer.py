@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 import json
 import re
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import pytest
 from backends import random
 from refopt import bind, iterate, method
 from refopt.objective import Objective
+from tests.browser import SPILL, browse, said, shown
 
 ASSETS = Path(__file__).parent.parent / "docs" / "assets"
 STEPS = 40
@@ -45,17 +43,6 @@ def f(name: str, x: Any, xp: Any) -> Any:
     }[name]()
 
 
-def browse(page: Path, *flags: str, width: int = 1280) -> subprocess.CompletedProcess[str]:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs Chromium")
-    quiet = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    command = [browser, *quiet.split(), "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={page.parent / 'profile'}", f"--window-size={width},1600"]
-    command += ["--virtual-time-budget=5000", *flags, page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True)
-
-
 SPEAK = """
     const map = document.querySelector("#explore svg[tabindex]");
     const start = () => document.querySelector(".start").getAttribute("transform");
@@ -77,7 +64,12 @@ SPEAK = """
     told.noisy = table() !== quiet;
     told.unnamed = [...document.querySelectorAll("input, select")].filter((input) => !input.labels.length).length;
     told.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-    document.getElementById("out").textContent = JSON.stringify(told);
+    map.dispatchEvent(new PointerEvent("pointerdown", { clientX: 200.3, clientY: 100.7, pointerId: 1 }));
+    for (let k = 0; k < 400 && !start().startsWith("translate(300 "); k++) {
+      const left = parseFloat(start().slice(10)) > 300;
+      map.dispatchEvent(new KeyboardEvent("keydown", { key: left ? "ArrowLeft" : "ArrowRight", cancelable: true }));
+    }
+    told.ridge = start();
 """
 
 
@@ -86,25 +78,18 @@ def test_the_page_is_used_by_keyboard_and_fits_a_phone(width: int, tmp_path: Pat
     scripts = [(ASSETS / name).read_text() for name in ("explorer.js", "explorer-page.js")]
     style = (ASSETS / "explorer.css").read_text()
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join([*scripts, style])), "nothing is fetched"
-    page = f'<meta charset="utf-8"><style>{style}</style><div id="explore"></div><pre id="out"></pre>'
-    page += "".join(f"<script>{script}</script>" for script in (*scripts, SPEAK))
-    (tmp_path / "page.html").write_text(f"<!doctype html>{page}", encoding="utf-8")
-    told = said(browse(tmp_path / "page.html", "--dump-dom", width=width))
+    page = f'<!doctype html><meta charset="utf-8"><style>{style}</style><div id="explore"></div>'
+    page += "".join(f"<script>{script}</script>" for script in (*scripts, SPEAK + SPILL))
+    told = shown(page, width, tmp_path)
+    assert told["width"] == width
     assert told["before"] != told["after"], "an arrow key moves the start"
     assert (told["rows"], told["more"]) == (4, 5)
     assert told["slid"], "a slider changes the outcome"
     assert told["noisy"], "noise changes the outcome"
     assert told["unnamed"] == 0, "every control has a label"
     assert told["over"] <= 0, "nothing sticks out to the side"
-
-
-def said(page: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    """Return what the page's script wrote into <pre id="out">."""
-    assert "Uncaught" not in page.stderr
-    found = re.search(r'<pre id="out">(.*?)</pre>', page.stdout, re.DOTALL)
-    assert found is not None
-    spoken: dict[str, Any] = json.loads(html.unescape(found.group(1)))
-    return spoken
+    assert told["spill"] == []
+    assert told["ridge"].startswith("translate(300 "), "the arrow keys meet x = 0 exactly, from anywhere"
 
 
 def paths(folder: Path, noise: dict[str, float]) -> dict[str, Any]:

@@ -248,8 +248,11 @@
     if (dx === undefined) return;
     event.preventDefault();
     const [left, right, bottom, top] = functions[state.name].view;
-    const stride = event.shiftKey ? 0.05 : 0.005;
-    moveTo([state.start[0] + dx * stride * (right - left), state.start[1] + dy * stride * (top - bottom)]);
+    // To the next multiple of the stride, so that x = 0 is met exactly from wherever a pointer has left the start.
+    const next = (at, by, stride) => (by > 0 ? Math.floor(at / stride + 1e-9) + 1 : Math.ceil(at / stride - 1e-9) - 1) * stride;
+    const share = event.shiftKey ? 0.05 : 0.005;
+    const [x, y] = state.start;
+    moveTo([dx ? next(x, dx, share * (right - left)) : x, dy ? next(y, dy, share * (top - bottom)) : y]);
   });
 
   const select = make("select");

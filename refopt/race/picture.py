@@ -41,11 +41,12 @@ def _panel(axes: Any, race: Sequence[Raced], found: Standings, styles: Mapping[s
         x, spread = curve(raced.reported[setting], found.axis, found)
         if not x:
             continue
-        colour, dashes = (styles[raced.entry.method][key] for key in ("colour", "dashes"))
+        colour, dashes, marker = (styles[raced.entry.method][key] for key in ("colour", "dashes", "marker"))
         median, low, high = zip(*spread, strict=True)
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.plot(x, median, color=colour, linewidth=1.6, linestyle=(0, dashes) if dashes else "-")
-        ends.append((x[-1], median[-1], raced.entry.method, colour))
+        shown = {"marker": marker, "markersize": 3.5, "markevery": 0.2}
+        axes.plot(x, median, color=colour, linewidth=1.6, linestyle=(0, dashes) if dashes else "-", **shown)
+        ends.append((x[-1], median[-1], raced.entry.method, colour, marker))
     drawn = [y for _, y, *_ in ends if math.isfinite(y)]
     start = found.height(found.start)
     positive = bool(drawn) and min(drawn) > 0
@@ -61,11 +62,11 @@ def _panel(axes: Any, race: Sequence[Raced], found: Standings, styles: Mapping[s
     _name_ends(axes, ends)
 
 
-def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def _name_ends(axes: Any, ends: Sequence[tuple[float, float, str, str, str]]) -> None:
     """Write each method beside the end of its curve; at the right edge, one above the other."""
     edge, inside = [], []
-    for x, y, method, colour in sorted(ends, key=lambda end: -end[1]):
-        axes.plot([x], [y], "o", color=colour, markersize=3.5, clip_on=False)
+    for x, y, method, colour, marker in sorted(ends, key=lambda end: -end[1]):
+        axes.plot([x], [y], marker, color=colour, markersize=3.5, clip_on=False)
         across, up = axes.transAxes.inverted().transform(axes.transData.transform((x, y)))
         text = {"color": colour, "fontsize": 9, "va": "center", "parse_math": False, "annotation_clip": False}
         if across < 0.8:

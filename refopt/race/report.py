@@ -22,6 +22,17 @@ from refopt.race.standing import AXES, Standings
 DASHES: dict[bool, tuple[float, ...]] = {True: (), False: (4.0, 1.5)}
 """Lines of methods that use curvature are solid, of those that use gradients alone dashed."""
 
+MARKERS = (
+    ("circle", "o"),
+    ("square", "s"),
+    ("diamond", "D"),
+    ("triangle-up", "^"),
+    ("cross", "P"),
+    ("triangle-down", "v"),
+    ("hexagon", "h"),
+)
+"""In the words of plotly and of matplotlib; seven beside nine colours, so that no two of 63 methods share both."""
+
 
 def write(out: Path, plan: Plan, race: Sequence[Raced], standings: Sequence[Standings], answer: Sequence[str]) -> None:
     """Write both into the folder `out`. Raises RuntimeError where refopt[plot] is missing."""
@@ -35,6 +46,8 @@ def write(out: Path, plan: Plan, race: Sequence[Raced], standings: Sequence[Stan
             "label": html.escape(method),
             "colour": COLOURS[i % len(COLOURS)],
             "dashes": DASHES[uses_curvature(method)],
+            "symbol": MARKERS[i % len(MARKERS)][0],
+            "marker": MARKERS[i % len(MARKERS)][1],
         }
         for i, method in enumerate(plan.settings.methods)
     }

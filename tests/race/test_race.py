@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from refopt import cli
+from tests.browser import SPILL, shown
 
 OWN = """
 x0 = [-1.2, 1.0]
@@ -366,22 +366,24 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_in_a_browser(width: int, folder: Path, tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("needs Chromium")
     page = (folder / "report.html").read_text()
-    measure = "<script>const root = document.documentElement; addEventListener('load', () => setTimeout(() => { "
-    measure += "document.body.dataset.over = root.scrollWidth - root.clientWidth; }, 500));</script></body>"
-    (tmp_path / "page.html").write_text(measure.join(page.rsplit("</body>", 1)))
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    command = [browser, *flags.split(), "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000", "--virtual-time-budget=5000"]
-    told = subprocess.run([*command, "--dump-dom", (tmp_path / "page.html").as_uri()], capture_output=True, text=True)
+    measure = """<script>addEventListener("load", () => setTimeout(() => {
+      const told = { main: document.querySelector("main").outerHTML };
+      told.over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+      const all = (selector) => [...document.querySelectorAll(`[id^=plane] ${selector}`)];
+      told.named = all(".annotation-text").map((e) => e.textContent);
+      const mark = (trace) => trace.querySelector(".points path").getAttribute("d");
+      told.marks = new Set(all(".scatterlayer .trace").map(mark)).size;
+    """
+    told = shown(f"{measure}{SPILL} }}, 500));</script></body>".join(page.rsplit("</body>", 1)), width, tmp_path)
     parser = _Links()
-    parser.feed(told.stdout)
-    assert "Uncaught" not in told.stderr
+    parser.feed(told["main"])
+    assert told["width"] == width
     assert parser.links == []
     assert parser.tags["svg"] >= 2 * 3, "curves, learning rates and a plane"
-    assert 'data-over="0"' in told.stdout, "nothing sticks out to the side"
+    assert told["over"] == 0, "nothing sticks out to the side"
+    assert told["spill"] == []
+    assert len(told["named"]) == len(set(told["named"])) >= 3, "every path of the plane has its name"
+    assert told["marks"] > 3, "and its mark"
     for label in ("lbfgs", "start"):
-        assert f">{label}</" in told.stdout
+        assert f">{label}</" in told["main"]
