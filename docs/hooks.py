@@ -83,10 +83,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri.startswith(("methods/", "tests/")):
         return markdown
     if page.file.src_uri == "correctness.md":
-        return TEST.sub(line_of, markdown)
+        return TEST.sub(to_line, markdown)
     verdict = (DOCS / "lab" / "verdict.md").read_text()
     if short := re.search(r"^## In short\n\n(.*?)\n\n\|", verdict, re.M | re.S):
-        markdown = markdown.replace("<!-- verdict -->", short[1])
+        markdown = markdown.replace("    <!-- verdict -->", textwrap.indent(short[1], "    "))
     markdown = re.sub(r"^```maths\n(.*?)^```$", lambda m: maths.rule(m[1], KNOWN), markdown, flags=re.M | re.S)
     parts = re.split(r"(^```.*?^```$|`[^`\n]+`)", markdown, flags=re.M | re.S)
     parts[::2] = [
@@ -106,7 +106,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def line_of(link: re.Match[str]) -> str:
+def to_line(link: re.Match[str]) -> str:
     """Return a link to a test in the repository as one to its line on the site's page of that file."""
     path, name = link.groups()
     before, found, _ = (ROOT / f"{path}.py").read_text().partition(f"\ndef {name}(")
@@ -179,7 +179,8 @@ def page(name: str) -> str:
             *markdown(rule.strip("\n"), known),
             "",
             f"**Needs:** {', '.join(f'`{part}`' for part in spec.needs)} of the objective.",
-            f"Over all data a step counts as {price} gradient equivalent{'s' * (price != '1')}{' or more' * (high == math.inf)}.",
+            f"Over all data a step counts as {price} gradient equivalent{'s' * (price != '1')}"
+            f"{' or more' * (high == math.inf)}.",
             "",
             "</div>",
             '<div markdown class="source">',
@@ -203,8 +204,8 @@ def page(name: str) -> str:
             "",
             figures.figure(name),
             "",
-            "Drawn by running this method: ○ start, ■ end, a dot a step, ✕ saddle, ★ minimum, dashed a line of minima; at",
-            "most 40 steps, minibatches of 8 in the noisy valley. Of a few settings, the one that ends lowest.",
+            "Drawn by running this method: ○ start, ■ end, a dot a step, ✕ saddle, ★ minimum, dashed a line of minima;",
+            "at most 40 steps, minibatches of 8 in the noisy valley. Of a few settings, the one that ends lowest.",
             "Move a start yourself in the [explorer](../explorer.md).",
             "",
             "## Knobs",
@@ -254,7 +255,7 @@ def lines(whole: str, *blocks: str) -> list[str]:
 
 def measured(name: str) -> list[str]:
     """Return how the method's dialects agree with the libraries: its rows of the table of deviations."""
-    row = rf"^\| {name} ((?:\| [^|]*){{3}})(?:\|[^|]*){{2}}(\| [^|]* \|)$"
+    row = rf"^\| {name} ((?:\| [^|]*){{3}})(?:\|[^|]*){{3}}(\| [^|]* \|)$"  # but for the streams and the differences
     rows = re.findall(row, (DOCS / "deviations.md").read_text(), re.MULTILINE)
     if not rows:
         return []

@@ -160,7 +160,7 @@ def test_the_links_of_correctness_lead_to_the_tests() -> None:
     assert not re.search(r"^- (?!dialects)[\w ]+: `", page, re.MULTILINE), "a test without a link"
     for path, name in set(hooks.TEST.findall(page)):
         (line,) = re.findall(
-            rf"^\]\({path}\.md#__codelineno-0-(\d+)\)$", hooks.TEST.sub(hooks.line_of, f"](../{path}.py#{name})")
+            rf"^\]\({path}\.md#__codelineno-0-(\d+)\)$", hooks.TEST.sub(hooks.to_line, f"](../{path}.py#{name})")
         )
         source = (DOCS.parent / f"{path}.py").read_text()
         assert source.splitlines()[int(line) - 1].startswith(f"def {name}(")
