@@ -157,7 +157,7 @@ def page(name: str) -> str:
     dialects = [f"| `{dialect}` | `{dict(options)}` |" for dialect, options in module.DIALECTS.items()]
     space = [f"| `{knob}` | `{axis}` |" for knob, axis in spec.search.items()]
     low, high = spec.gradient_equivalents
-    price = f"{low:.3g}" if high in (low, math.inf) else f"{low:.3g} to {high:.3g}"
+    price = f"{low:.3g}" if low == high else f"{low:.3g} or more" if high == math.inf else f"{low:.3g} to {high:.3g}"
     whole = inspect.getsource(module)
     head, _, body = whole.split('"""', 2)[2].partition("\ndef init(")
     head, body = head.strip(), f"def init({body.rstrip()}"
@@ -179,8 +179,7 @@ def page(name: str) -> str:
             *markdown(rule.strip("\n"), known),
             "",
             f"**Needs:** {', '.join(f'`{part}`' for part in spec.needs)} of the objective.",
-            f"Over all data a step counts as {price} gradient equivalent{'s' * (price != '1')}"
-            f"{' or more' * (high == math.inf)}.",
+            f"**Price** of a step over all data, in gradient equivalents: {price}.",
             "",
             "</div>",
             '<div markdown class="source">',

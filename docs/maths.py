@@ -83,10 +83,8 @@ def formulas(text: str, symbols: Collection[str]) -> list[str]:
     for token, after in zip(tokens, [*tokens[1:], " "], strict=True):
         ends = after.isspace() and (token in ";:" or (token == "." and not run.endswith(" ")))
         ends = ends or (token == "," and after.isspace() and unmatched(run) is None)
-        ends = ends or (
-            not run and not token.isspace() and re.search(r"[\w^]$", pieces[-1]) is not None
-        )  # loss(x), )_i
-        if not ends and joins(token, after, symbols):
+        glued = not run and not token.isspace() and re.search(r"[\w^]$", pieces[-1])  # as ( in loss(x), i in )_i
+        if not (ends or glued) and joins(token, after, symbols):
             run += token
             continue
         before, sure, behind = trimmed(run, symbols)
