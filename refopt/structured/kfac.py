@@ -13,12 +13,13 @@ gradient matrix V = E[a g^T]. Its block of the Fisher matrix is approximated by 
     M(delta) = 1/2 delta^T (F + (lam + l2) I) delta + grad^T delta,   F the exact Fisher matrix of the batch
     x = x + delta
 
-    every T1 steps:   rho = (f(x + delta) - f(x)) / M(delta);   lam *= w1 if rho > 3/4,  lam /= w1 if rho < 1/4
-                      where M(delta) < 0: with alpha or mu fixed, delta may climb even in the model
+    every T1 steps, where M(delta) < 0:   rho = (f(x + delta) - f(x)) / M(delta)
+                                          lam *= w1 if rho > 3/4,  lam /= w1 if rho < 1/4
     every T2 steps:   gamma = the best by M(delta) of gamma, w2 gamma, gamma / w2
     every T3 steps, and the first three:   the inverses
 
-with w1 = (19/20)^T1, w2 = (19/20)^(T2/2) (sections 6.5, 6.6). `structure="block_tridiagonal"` joins each layer with its
+with w1 = (19/20)^T1, w2 = (19/20)^(T2/2) (sections 6.5, 6.6). Where alpha or mu is fixed, M(delta) may be positive: a
+step that climbs in the model says nothing about lam. `structure="block_tridiagonal"` joins each layer with its
 neighbours (section 4.3); `refopt.curvature.kronecker` has its formulas, and those for weights shared over positions.
 Source: J. Martens, R. Grosse, ICML 2015, arXiv:1503.05671, Algorithm 2; convolutions after R. Grosse, J. Martens, ICML
 2016, arXiv:1602.01407 ("expand") and R. Eschenhagen et al., NeurIPS 2023, arXiv:2311.00636 ("reduce").
