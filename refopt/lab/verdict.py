@@ -129,16 +129,14 @@ def recommendations(rows: Mapping[str, Rows]) -> Table:
             ]
         )
     if cost := rows.get("cost"):
-        largest, worst = max(row["n"] for row in cost), max(row["condition"] for row in cost)
-        here = [r for r in cost if (r["n"], r["condition"], r["setting"]) == (largest, worst, "tuned")]
-        order = [(m, seconds) for m, seconds in _ranked(here, lambda row: row["seconds"]) if seconds < math.inf]
-        lines.append(
-            [
-                f"full batch, {largest:,} parameters, condition {worst:g}",
-                _names(order),
-                f"{order[0][1]:.2g} s to a millionth" if order else "nobody came down in the budget",
-            ]
-        )
+        tuned = [row for row in cost if row["setting"] == "tuned"]
+        down = [row for row in tuned if row["seconds"] < math.inf]
+        for condition in sorted({row["condition"] for row in down}):
+            n = max(row["n"] for row in down if row["condition"] == condition)
+            here = [row for row in tuned if (row["n"], row["condition"]) == (n, condition)]
+            order = [(m, seconds) for m, seconds in _ranked(here, lambda row: row["seconds"]) if seconds < math.inf]
+            place = f"full batch, no noise, condition {condition:g}, {n:,} parameters"
+            lines.append([place, _names(order), f"{order[0][1]:.2g} s to a millionth"])
     if training := rows.get("training"):
         for setting, name, word in (
             ("tuned", "at equal seconds", "a network on minibatches, tuned, by the clock"),
