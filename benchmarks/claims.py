@@ -34,9 +34,10 @@ from refopt.status import nearest
 HEAD = """# Claims of papers, tried small
 
 Written by `python benchmarks/claims.py --docs` on {date}; {scale}. A claim that fails here fails at this size, with
-these data, at this budget, and no more is said. Every method with knobs is tuned by as many settings as every other,
-each from two starts that are not reported; the numbers are medians over the seeds, with the lowest and the highest
-beside them. Seconds are of one thread of a shared machine: compare them roughly, within a table.
+these data, at this budget, and no more is said; "not comparable" says that what the claim compares with diverged. Every
+method with knobs is tuned by as many settings as every other, each from two starts that are not reported; the numbers
+are medians over the seeds, with the lowest and the highest beside them. Seconds are of one thread of a shared machine:
+compare them roughly, within a table.
 
 | paper | claim | here | verdict |
 |---|---|---|---|
@@ -46,7 +47,7 @@ beside them. Seconds are of one thread of a shared machine: compare them roughly
 def write(found: Mapping[str, Found], scale: str, folder: Path) -> None:
     """Write claims.md and images/claims.png into a folder."""
     lines = [HEAD.format(date=f"{datetime.now(UTC):%d %B %Y}", scale=scale).rstrip()]
-    findings = {name: CLAIMS[name].judge(outcomes) for name, outcomes in found.items()}
+    findings = {name: CLAIMS[name].finding(outcomes) for name, outcomes in found.items()}
     for name, finding in findings.items():
         claim = CLAIMS[name]
         lines.append(f"| {claim.paper} | {claim.claim} | {finding.number} | **{finding.verdict}** |")
@@ -118,7 +119,7 @@ def main() -> None:
     for name in asked.only:
         with progress_bars(console) as watch:
             found[name] = hold(CLAIMS[name], journal, watch, trials=trials, seeds=seeds, share=share)
-        finding = CLAIMS[name].judge(found[name])
+        finding = CLAIMS[name].finding(found[name])
         console.print(f"{name}: {finding.verdict}; {finding.number}", markup=False, soft_wrap=True)
     scale = f"{trials} settings tried, {seeds} seed{'s' * (seeds > 1)}" + f", {share:.0%} of the budgets" * asked.quick
     for folder in (asked.out, *([Path(__file__).parents[1] / "docs"] if asked.docs else [])):

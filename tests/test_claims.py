@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def test_a_claim_runs_and_is_judged(load, name, tmp_path):
     for name, (ran,) in found.items():
         assert ran.status != "ERROR", ran.message
         assert ran.rows["k"][-1] >= 1, f"{name} took no step"
-    number, verdict = claim.judge(found)
+    number, verdict = claim.finding(found)
     assert number
     assert verdict in ("holds", "holds in part", "does not hold", "not comparable")
 
@@ -134,20 +135,41 @@ def test_ends_that_are_no_numbers_are_told_in_words(load):
     assert [module.shown(f) for f in (0.25, math.inf, math.nan)] == ["0.25", "diverged", "diverged"]
     assert [module.count(k, " steps") for k in (12.0, math.inf)] == ["12 steps", "not reached"]
     assert module.times_fewer(3.0, 12.0, " iterations") == "4.0 times fewer iterations"
-    assert module.times_fewer(math.inf, 12.0) == module.times_fewer(3.0, math.inf) == "not comparable"
+    assert module.times_fewer(math.inf, 12.0, " iterations") == "no fewer iterations"
+
+
+MEASURED = ("misclassified", "smallest eigenvalue", "stuck at the start", "stuck at the end")
+
+
+def lose(claim, lost):
+    """Return what `claim` finds where these entrants diverge, and the others end at 1 after 12 steps."""
+    good = outcome([9.0, 1.0], k=[0, 12], **dict.fromkeys(MEASURED, 0.25))
+    found = {name: [outcome([9.0, math.nan])] if name in lost else [good] for name in claim.entrants}
+    return claim.finding(found)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_claim_says_inf_or_nan(load, name):
+def test_where_all_or_what_is_compared_with_was_lost_nothing_is_comparable(load, name):
     claim = load("papers").CLAIMS[name]
-    lost = {key: [outcome([9.0, math.nan])] for key in claim.entrants}
-    said = claim.judge(lost).number
-    assert "diverged" in said
-    assert not {"inf", "nan", "inf%", "nan%"} & set(said.replace(",", " ").replace(";", " ").replace(")", " ").split())
+    assert set(claim.against) <= set(claim.entrants)
+    for lost in (set(claim.entrants), *({entrant} for entrant in claim.against)):
+        said, verdict = lose(claim, lost)
+        assert verdict == "not comparable", lost
+        assert said.count("diverged") == len(lost)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_lost_itself_is_judged_and_told_in_words(load, name):
+    claim = load("papers").CLAIMS[name]
+    for entrant in set(claim.entrants) - set(claim.against):
+        said, verdict = lose(claim, {entrant})
+        assert verdict in ("holds", "holds in part", "does not hold")
+        assert "diverged" in said or "not reached" in said
+        assert not {"inf", "nan", "inf%", "nan%"} & set(re.split(r"[^\w%]+", said))
 
 
 def judged(load, name, **runs):
-    return load("papers").CLAIMS[name].judge({key: [value] for key, value in runs.items()}).verdict
+    return load("papers").CLAIMS[name].finding({key: [value] for key, value in runs.items()}).verdict
 
 
 def test_verdict_on_hessian_free(load):
@@ -187,11 +209,12 @@ def test_verdict_on_kfac_counts_iterations(load, kfac, without, verdict):
 
 
 @pytest.mark.parametrize(
-    ("shampoo", "soap", "verdict"), [(80, 60, "holds"), (80, 70, "holds in part"), (100, 90, "does not hold")]
+    ("shampoo", "soap", "verdict"),
+    [(80, 60, "holds"), (80, 70, "holds in part"), (100, 90, "does not hold"), (101, 102, "does not hold")],
 )
 def test_verdict_on_soap_counts_steps(load, shampoo, soap, verdict):
     places = {"Adam": 100, "Shampoo": shampoo, "SOAP": soap}
-    runs = {name: outcome([9.0, 1.0], k=[0, place]) for name, place in places.items()}
+    runs = {name: outcome([9.0, 1.0 if place <= 100 else 2.0], k=[0, place]) for name, place in places.items()}
     assert judged(load, "vyas_2025", **runs) == verdict
 
 

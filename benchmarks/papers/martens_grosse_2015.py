@@ -39,4 +39,5 @@ CLAIM = Claim(
         "K-FAC, block-tridiagonal": kfac(structure="block_tridiagonal"),
     },
     judge=judge,
+    against=("Nesterov",),
 )

@@ -49,4 +49,5 @@ CLAIM = Claim(
         "classical, to 0.99": entrant("heavy_ball", momentum=schedule(0.99)),
     },
     judge=judge,
+    against=("SGD", "Nesterov, to 0.9", "Nesterov, 0.99 at once", "classical, to 0.99"),
 )
