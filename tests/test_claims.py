@@ -201,10 +201,11 @@ def test_verdict_on_saddle_free_newton(load, saddle_free, newton, sgd, verdict):
     ("kfac", "without", "verdict"),
     [(4, 5, "holds"), (4, 4, "holds in part"), (5, 6, "holds in part"), (5, 5, "does not hold")],
 )
-def test_verdict_on_kfac_counts_iterations(load, kfac, without, verdict):
-    names = ("K-FAC", "K-FAC, no momentum", "K-FAC, block-tridiagonal", "Nesterov")
-    places = (kfac, without, 3, 12)
-    runs = {name: outcome([9.0, 1.0], k=[0, place]) for name, place in zip(names, places, strict=True)}
+@pytest.mark.parametrize("ends", [{"Nesterov": 1.0, "Adam": 2.0}, {"Nesterov": 2.0, "Adam": 1.0}])
+def test_verdict_on_kfac_counts_iterations_to_the_best_first_order_end(load, kfac, without, verdict, ends):
+    places = {"K-FAC": kfac, "K-FAC, no momentum": without, "K-FAC, block-tridiagonal": 3}
+    runs = {name: outcome([9.0, 2.0, 1.0], k=[0, 1, place]) for name, place in places.items()}
+    runs |= {name: outcome([9.0, end], k=[0, 12]) for name, end in ends.items()}
     assert judged(load, "martens_grosse_2015", **runs) == verdict
 
 
