@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from problems import data
 from refopt.race.plan import Budget, Run
 from refopt.race.results import Journal, Outcome
 
@@ -20,7 +22,8 @@ def load(monkeypatch):
     return importlib.import_module
 
 
-NAMES = [path.stem for path in sorted((Path(__file__).parents[1] / "benchmarks" / "papers").glob("*_[0-9]*.py"))]
+PAPERS = Path(__file__).parents[1] / "benchmarks" / "papers"
+NAMES = sorted({path.stem for path in PAPERS.glob("*.py")} - {"__init__", "claim"})
 
 
 def watch(stage, total):
@@ -227,22 +230,44 @@ def test_verdict_on_fixup(load):
     assert f.judge({name: [outcome([2.3, 2.3])] for name in f.entrants}).verdict == "holds in part"
 
 
-def test_dead_units_are_those_that_never_change(load):
-    import problems
+@pytest.mark.parametrize(
+    ("by_start", "by_optimizer", "verdict"),
+    [(0.5, 0.0, "holds"), (0.5, 0.2, "holds in part"), (0.02, 0.04, "holds in part"), (0.2, 0.5, "does not hold")],
+)
+def test_verdict_on_stuck_units(load, by_start, by_optimizer, verdict):
+    """More units are stuck at the end from one of the starts, and more with one of the optimizers."""
+    claim = load("papers").CLAIMS["dead_units"]
+    found = {}
+    for name in claim.entrants:
+        _, start, optimizer = name.split(", ")
+        stuck = 0.1 + by_start * (start == "wide") + by_optimizer * (optimizer == "Adam")
+        found[name] = [outcome([9.0, 1.0], **{"stuck at the start": 0.12, "stuck at the end": stuck})]
+    number, found_verdict = claim.finding(found)
+    assert found_verdict == verdict
+    assert "wide 12%, then" in number
+    assert f"at least {by_start:.0%} apart by the start, at most {by_optimizer:.0%} by the optimizer" in number
 
-    dead = load("papers.zhang_2019").dead
-    problem = problems.get("resnet_digits", depth=4, width=8)
-    alive = dead(problem, problem.x0)
-    parts = {
-        name: -1e3 + 0 * part if name == "bias1.b" else part for name, part in problem.layout.split(problem.x0).items()
-    }
-    assert alive < 0.5
-    assert dead(problem, problem.layout.join(parts)) > alive
+
+@pytest.mark.parametrize("start", ["scaled", "wide", "low bias"])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_stuck_units_are_counted_one_by_one(load, activation, start):
+    module = load("papers.dead_units")
+    problem = module.find(f"digits-{activation}-{start}", 3, "float64")
+    parts, a, units, stuck = problem.layout.split(problem.x0), data.digits().inputs, 0, 0
+    for i in (1, 2, 3):
+        W, b = parts[f"dense{i}.W"], parts[f"dense{i}.b"]
+        assert (W.std() == pytest.approx(1.0), (b == -2.0).all()) == (start == "wide", start == "low bias")
+        z = a @ W + b
+        a = np.tanh(z) if activation == "tanh" else np.maximum(z, 0.0)
+        for unit in a.T:
+            units += 1
+            stuck += sum(abs(unit) > 0.99) >= 0.95 * len(unit) if activation == "tanh" else not unit.any()
+    assert units == 96
+    assert module.stuck(problem, problem.x0) == pytest.approx(stuck / units)
+    assert start == "scaled" or stuck > 0
 
 
 def test_the_smallest_eigenvalue_is_the_hessians(load):
-    import numpy as np
-
     module = load("papers.dauphin_2014")
     problem = module.find("digits_4x4-2", 0, "float64")
     result = importlib.import_module("refopt").minimize(
