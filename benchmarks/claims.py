@@ -4,8 +4,8 @@
 
 Each finished run is a file in OUT/runs, so that the same command goes on after an interruption and runs nothing twice.
 Writes OUT/claims.md and OUT/images/claims.png; --docs writes both into docs/ as well. --quick spends a twentieth of the
-budgets on two trials and one seed, to see that everything runs: its verdicts mean nothing. All on one thread: about ten
-minutes of an idle core.
+budgets on two trials and one seed, to see that everything runs: its verdicts mean nothing. All on one thread: about a
+quarter of an hour of an idle core.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,9 +35,10 @@ from refopt.status import nearest
 HEAD = """# Claims of papers, tried small
 
 Written by `python benchmarks/claims.py --docs` on {date}; {scale}. A claim that fails here fails at this size, with
-these data, at this budget, and no more is said. Every method with knobs is tuned by as many settings as every other,
-each from two starts that are not reported; the numbers are medians over the seeds, with the lowest and the highest
-beside them. Seconds are of one thread of a shared machine: compare them roughly, within a table.
+these data, at this budget, and no more is said; "not comparable" says that what the claim compares with diverged. Every
+method with knobs is tuned by as many settings as every other, each from two starts that are not reported; the numbers
+are medians over the seeds, with the lowest and the highest beside them. Seconds are of one thread of a shared machine:
+compare them roughly, within a table.
 
 | paper | claim | here | verdict |
 |---|---|---|---|
@@ -46,7 +48,7 @@ beside them. Seconds are of one thread of a shared machine: compare them roughly
 def write(found: Mapping[str, Found], scale: str, folder: Path) -> None:
     """Write claims.md and images/claims.png into a folder."""
     lines = [HEAD.format(date=f"{datetime.now(UTC):%d %B %Y}", scale=scale).rstrip()]
-    findings = {name: CLAIMS[name].judge(outcomes) for name, outcomes in found.items()}
+    findings = {name: CLAIMS[name].finding(outcomes) for name, outcomes in found.items()}
     for name, finding in findings.items():
         claim = CLAIMS[name]
         lines.append(f"| {claim.paper} | {claim.claim} | {finding.number} | **{finding.verdict}** |")
@@ -87,18 +89,22 @@ def picture(found: Mapping[str, Found]) -> Any:
     """Return a figure with a panel for each claim: f of the median seed against the cost."""
     columns = 2
     rows = -(-len(found) // columns)
-    figure = page.figure(10.0, 3.4 * rows)
+    figure = page.figure(12.0, 4.6 * rows)
     for i, (name, outcomes) in enumerate(found.items()):
         axes = figure.add_subplot(rows, columns, i + 1)
-        page.dress(axes, CLAIMS[name].paper.partition(",")[0])
+        page.dress(axes, re.sub(r", arXiv:[\d.]+", "", CLAIMS[name].paper))
         for j, (entrant, runs) in enumerate(outcomes.items()):
             middle = sorted(runs, key=lambda run: run.end)[len(runs) // 2]
             style = ("-", "--", ":")[j // len(page.COLOURS) % 3]
             where, values = middle.rows["gradient_equivalents"], middle.rows["value"]
             axes.plot(where, values, style, color=page.COLOURS[j % len(page.COLOURS)], lw=1.2, label=entrant)
+        budgets = [entrant.budget for entrant in CLAIMS[name].entrants.values()]
+        if max(budgets) > 10 * min(budgets):
+            axes.set_xscale("symlog")  # or the cheapest runs are a line upwards
         axes.set_yscale("log")
         axes.set_xlabel("gradient equivalents")
-        axes.legend(fontsize=6, frameon=False)
+        axes.set_ylabel("f")
+        axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     return figure
 
 
@@ -118,7 +124,7 @@ def main() -> None:
     for name in asked.only:
         with progress_bars(console) as watch:
             found[name] = hold(CLAIMS[name], journal, watch, trials=trials, seeds=seeds, share=share)
-        finding = CLAIMS[name].judge(found[name])
+        finding = CLAIMS[name].finding(found[name])
         console.print(f"{name}: {finding.verdict}; {finding.number}", markup=False, soft_wrap=True)
     scale = f"{trials} settings tried, {seeds} seed{'s' * (seeds > 1)}" + f", {share:.0%} of the budgets" * asked.quick
     for folder in (asked.out, *([Path(__file__).parents[1] / "docs"] if asked.docs else [])):

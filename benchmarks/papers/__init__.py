@@ -1,7 +1,8 @@
-"""Claims of papers, one file a paper, told in the order of their years."""
+"""Claims of papers, one file a paper, told in the order of their years; last one that has no paper."""
 
 from papers import (
     dauphin_2014,
+    dead_units,
     martens_2010,
     martens_grosse_2015,
     sutskever_2013,
@@ -19,4 +20,5 @@ CLAIMS: dict[str, Claim] = {
     "martens_grosse_2015": martens_grosse_2015.CLAIM,
     "zhang_2019": zhang_2019.CLAIM,
     "vyas_2025": vyas_2025.CLAIM,
+    "dead_units": dead_units.CLAIM,
 }

@@ -62,16 +62,29 @@ def _catalogue(text: str, seed: int, dtype: str) -> Problem:
 
 @dataclass(frozen=True)
 class Claim:
-    """A paper's claim, how it is tried here, and the judgement of what was found."""
+    """A paper's claim, how it is tried here, and the judgement of what was found.
+
+    `against` names the entrants that the others are compared with. `judge` is asked by `finding` alone, so that it need
+    not wonder what a comparison with a lost run means.
+    """
 
     paper: str
     claim: str
     setting: str  # what is the same as in the paper, and what is not
     entrants: Mapping[str, Entrant]
     judge: Callable[[Found], Finding]
+    against: Sequence[str] = ()
     find: Callable[[str, int, str], Problem] = _catalogue
     measure: Callable[[Problem, Result], Mapping[str, float]] = lambda problem, result: {}
     dtype: str = "float32"
+
+    def finding(self, found: Found) -> Finding:
+        """Return what `judge` finds, or that nothing is comparable: an entrant of `against` was lost, or every one."""
+        ends = {name: end(outcomes) for name, outcomes in found.items()}
+        lost = {name for name, f in ends.items() if math.isinf(f)}
+        if lost == set(ends) or lost & set(self.against):
+            return Finding("f: " + ", ".join(f"{name} {shown(f)}" for name, f in ends.items()), "not comparable")
+        return self.judge(found)
 
 
 class Here(AbstractContextManager["Here"]):
@@ -164,14 +177,12 @@ def count(steps: float, unit: str = "") -> str:
 
 
 def times_fewer(steps: float, others: float, unit: str = "") -> str:
-    """Return by what factor `steps` are fewer than the `others`, in words.
+    """Return by what factor `steps`, inf where the value was not reached, are fewer than the `others`, in words.
 
-    >>> times_fewer(3.0, 12.0, " iterations"), times_fewer(3.0, math.inf)
-    ('4.0 times fewer iterations', 'not comparable')
+    >>> times_fewer(3.0, 12.0, " iterations"), times_fewer(math.inf, 12.0)
+    ('4.0 times fewer iterations', 'no fewer')
     """
-    if math.isinf(steps) or math.isinf(others):
-        return "not comparable"
-    return f"{others / max(1.0, steps):.1f} times fewer{unit}"
+    return f"no fewer{unit}" if math.isinf(steps) else f"{others / max(1.0, steps):.1f} times fewer{unit}"
 
 
 def shown(f: float) -> str:

@@ -63,5 +63,6 @@ CLAIM = Claim(
     f"had neither its start nor a tuned momentum: Sutskever et al. (2013) closed most of the gap by these.",
     entrants={"Hessian-free": HESSIAN_FREE, "Nesterov": NESTEROV},
     judge=judge,
+    against=("Nesterov",),
     find=find,
 )

@@ -10,13 +10,13 @@ BATCH, STEPS, STAGE = 200, 2000, 20
 BUDGET = STEPS * BATCH / 1437
 
 
-def schedule(maximum: float) -> str:
-    """Return the formula of mu_k = min(1 - 1/(2 (k // STAGE + 1)), maximum), and 0.9 for the last tenth."""
+def schedule(maximum: float, steps: int = STEPS, stage: int = STAGE) -> str:
+    """Return the formula of mu_k = min(1 - 1/(2 (k // stage + 1)), maximum), and 0.9 for the last tenth of `steps`."""
     stages = [0.5]
     while stages[-1] < maximum:
         stages.append(round(min(1 - 0.5 / (len(stages) + 1), maximum), 4))
-    starts = [STAGE * i for i in range(1, len(stages))]
-    return f"piecewise({[*stages, 0.9]}, {[*starts, STEPS - STEPS // 10]})"
+    starts = [stage * i for i in range(1, len(stages))]
+    return f"piecewise({[*stages, 0.9]}, {[*starts, steps - steps // 10]})"
 
 
 def entrant(method: str, **fixed: float | str) -> Entrant:
@@ -49,4 +49,5 @@ CLAIM = Claim(
         "classical, to 0.99": entrant("heavy_ball", momentum=schedule(0.99)),
     },
     judge=judge,
+    against=("SGD", "Nesterov, to 0.9", "Nesterov, 0.99 at once", "classical, to 0.99"),
 )

@@ -35,5 +35,6 @@ CLAIM = Claim(
         "KSD, Gauss-Newton": replace(KSD, fixed={"matrix": "gauss-newton"}),
     },
     judge=judge,
+    against=("Hessian-free",),
     find=find,
 )

@@ -19,7 +19,7 @@ def judge(found: Found) -> Finding:
     target = end(found["Adam"])
     k = {name: place(outcomes, "k", target) for name, outcomes in found.items()}
     seconds = {name: place(outcomes, "seconds", target) for name, outcomes in found.items()}
-    parts = [k["Shampoo"] < k["Adam"], k["SOAP"] <= 0.6 * k["Adam"], k["SOAP"] <= 0.8 * k["Shampoo"]]
+    parts = [k["Shampoo"] < k["Adam"], k["SOAP"] <= 0.6 * k["Adam"], k["SOAP"] < 0.8 * k["Shampoo"]]
     steps = ", ".join(f"{name} {count(k[name], ' steps')} ({count(seconds[name], ' s')})" for name in found)
     return Finding(f"to f = {shown(target)}: {steps}", of(parts))
 
@@ -37,4 +37,5 @@ CLAIM = Claim(
         "SOAP": entrant("soap", skip_first=soap.DIALECTS["paper"]["skip_first"]),
     },
     judge=judge,
+    against=("Adam",),
 )
