@@ -59,7 +59,7 @@ NOISE = {
     "multiplicative": "multiplicative noise (gone at the minimum)",
     "cauchy": "heavy-tailed noise",
     "mask_out": "entries masked out (gone at the minimum)",
-    "unit tests": "all of these, on unit tests in one dimension",
+    "unit tests": "noise of every kind on unit tests",
     "minibatches": "minibatches of a convex problem",
 }
 MODELS = ("additive", "cauchy", "multiplicative", "mask_out")
