@@ -209,18 +209,25 @@ def hope(rows: Mapping[str, Rows]) -> Iterable[str]:
             f"{len(cells)} cells: {', '.join(f'n = {n:,} at condition {c:g}' for n, c in wins) or 'none'}."
         )
     if noise := rows.get("noise"):
-        signs = [row for row in noise if row["kind"] == "sign" and row["way"] == "regression"]
-        shares = {
-            batch: sum((r["said"] > 0) == (r["true"] > 0) for r in signs if r["batch"] == batch)
-            / sum(r["batch"] == batch for r in signs)
-            for batch in sorted({row["batch"] for row in signs})
-        }
-        told = ", ".join(f"{share:.0%} at {batch}" for batch, share in shares.items())
+        regressed = _right(noise, "regression", lambda true: True)
+        above = _right(noise, "Hessian product", lambda true: true > 0)
+        below = _right(noise, "Hessian product", lambda true: true <= 0)
         yield (
             "What limits it is the noise: on a digits network the parabola's curvature has the right sign in these "
-            f"shares of the steps, by batch size: {told}. Two gradients of one batch, or a Hessian product, do not "
-            "have this trouble."
+            f"shares of the steps, by batch size: {regressed}. A Hessian product of the batch, for comparison: where "
+            f"the curvature is positive {above}; where it is negative {below}."
         )
+
+
+def _right(noise: Rows, way: str, asked: Callable[[float], bool]) -> str:
+    """Return in words how often an estimate of curvature has its sign right, by batch, where its truth is `asked`."""
+    right: dict[int, list[bool]] = {}
+    for row in noise:
+        if row["kind"] == "sign" and row["way"] == way and asked(row["true"]):
+            right.setdefault(row["batch"], []).append((row["said"] > 0) == (row["true"] > 0))
+    return (
+        ", ".join(f"{sum(found) / len(found):.0%} at {batch}" for batch, found in sorted(right.items())) or "never met"
+    )
 
 
 def _folder(method: str) -> str:
