@@ -81,7 +81,9 @@ def memoryless(call: Call) -> tuple[Array, Any]:
 
     def from_identity(H: Array, s: Array, y: Array) -> Array:
         gamma = 1.0 if call.hyper["start"] == "identity" else float(s @ y) / float(y @ y)
-        return updated((max(1.0, gamma) if call.hyper["start"] == "raised" else gamma) * np.eye(len(s)), s, y)
+        return updated(
+            (max(1.0, gamma) if call.hyper["start"] == "raised" else gamma) * np.eye(len(s), dtype=s.dtype), s, y
+        )
 
     with mock.patch.object(call.method, "updated", from_identity):
         return call()
