@@ -60,6 +60,7 @@ def kill_at_random(
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert hits >= len(commands) / 2
+    time.sleep(1.1)  # what they left is swept when it is a second old
 
 
 def finished(folder: Path) -> Callable[[], int]:
