@@ -64,7 +64,8 @@ def _hold(name: str, scale: Scale, out: Path, engine: Engine, watch: Watch) -> N
     if hasattr(study, "measure"):
         rows += study.measure(scale)
     note, numbers = _files(out, name)
-    numbers.unlink(missing_ok=True)  # before the note changes: nobody reads the numbers of one scale as the other's
+    if _scale(out, name) != scale:  # else another process has just stored the same, and may be reading it
+        numbers.unlink(missing_ok=True)  # before the note changes: nobody reads the numbers of one scale as the other's
     write_atomically(note, json.dumps({"scale": scale, "versions": versions("numpy")}, indent=1).encode())
     write(numbers, rows)
 
