@@ -22,7 +22,7 @@ SPILL = """
     const inside = (e) => e.ownerSVGElement || e.closest(".scroll, .wide, .chart") !== null;
     told.spill = [...document.querySelectorAll("body *")]
       .filter((e) => !inside(e) && e.getBoundingClientRect().right > width + 1).map((e) => e.outerHTML.slice(0, 80));
-    told.width = width;
+    told.width = innerWidth;  // a scroll bar takes some of it
     parent.document.getElementById("out").textContent = JSON.stringify(told);
 """
 """What lies to the right of the page, but for what scrolls in a box of its own, and what `told` holds already."""
