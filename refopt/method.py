@@ -13,9 +13,9 @@ import importlib
 import inspect
 import math
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -218,8 +218,8 @@ def folder_of(name: str) -> str:
     return next(folder for folder, known in _files() if known == name)
 
 
-def _files() -> Iterator[tuple[str, str]]:
-    for folder in FOLDERS:
-        package = importlib.import_module(f"refopt.{folder}")
-        for info in pkgutil.iter_modules(package.__path__):
-            yield folder, info.name
+@cache
+def _files() -> Sequence[tuple[str, str]]:
+    """Return (folder, name) of every method's file, looked up once: a page of a study asks ten thousand times."""
+    packages = {folder: importlib.import_module(f"refopt.{folder}") for folder in FOLDERS}
+    return [(folder, i.name) for folder, package in packages.items() for i in pkgutil.iter_modules(package.__path__)]
