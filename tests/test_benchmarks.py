@@ -92,4 +92,5 @@ def test_it_runs(name: str, monkeypatch: Any, tmp_path: Path, capsys: Any) -> No
         monkeypatch.setattr(benchmark, knob, value)
     monkeypatch.setattr(sys, "argv", [name, *options.split()])
     benchmark.main()
+    assert sys.float_info.min / 2 > 0, "subnormals are flushed to zero in this process"
     assert capsys.readouterr().out or list(tmp_path.iterdir())
