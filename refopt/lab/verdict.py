@@ -146,7 +146,7 @@ def recommendations(rows: Mapping[str, Rows]) -> Table:
             order = _ranks(training, name, setting)
             lines.append([word, _names(order), f"median rank {order[0][1]:g} over problems and seeds"])
     if saddles := rows.get("saddles"):
-        tuned = [row for row in saddles if row["setting"] == "tuned"]
+        tuned = [row for row in saddles if row["setting"] == "tuned" and "case" in row]  # strict ones are one case
         order = _ranked(tuned, lambda row: math.isfinite(row["gradient_equivalents"]), highest=True)
         lines.append(["saddles on the way", _names(order), f"{order[0][0]} left {order[0][1]:.0%} of them"])
     return Table(("your problem", "try", "expect"), lines)

@@ -304,6 +304,19 @@ def test_caught_and_left_are_told_apart() -> None:
     assert "within the budget, newton_cg left tuned; newton_cg left untuned" in found.answer[1]
     assert "strict saddle sgd, newton did not get away" in found.answer[0]  # sgd left in half of its runs
     assert found.duels == {"leaving saddles, exact gradients": (2 * len(saddles.CASES), 0)}  # two seeds
+    axes = [
+        {"steepness": steepness, "index": k, "method": m, "setting": "tuned", "seed": 0, "gradient_equivalents": spent}
+        for steepness in (1.0, 0.1)
+        for k in (1, 5)
+        for m, spent in (("sgd", 30.0 / steepness), ("newton_cg", 9.0 * k), ("sr1", 8.0), ("newton", math.inf))
+    ]
+    more = saddles.findings([*rows, *axes])
+    assert more.duels == found.duels
+    flatter, broader = more.answer[-2:]
+    assert "flattens from 1 to 0.1, leaving takes the methods that use curvature 1 times the cost" in flatter
+    assert "that use gradients alone 10 times the cost" in flatter
+    assert broader.startswith("Where 5 directions fall, not 1,")
+    assert "curvature 3 times the cost" in broader  # the median of 5 and 1
 
 
 def test_ranks_decide_what_is_recommended() -> None:

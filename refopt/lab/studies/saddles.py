@@ -1,4 +1,4 @@
-"""Saddles: strict and degenerate, shallow and steep, one and many, exact and with noise; who is caught, who leaves."""
+"""Saddles: shallow to steep, of low and high index; degenerate, many, exact, with noise; who is caught, who leaves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from refopt import page
 from refopt.lab.kinds import best, duel_of_kinds
 from refopt.lab.study import Findings, Rows, Scale
 from refopt.page import Rows as Table
+from refopt.race import sources
 from refopt.race.answer import uses_curvature
 from refopt.race.plan import Plan, Settings
 from refopt.race.results import Raced
@@ -51,8 +52,6 @@ METHODS = (
 RIDGE = "strict, exactly on the ridge"
 CASES = {
     "strict": "saddle:steepness=0.1,distance=0.001",
-    "strict, shallow": "saddle:steepness=0.01,distance=0.001",
-    "strict, index 5": "saddle:index=5,steepness=0.1,distance=0.001",
     "strict, very near": "saddle:steepness=0.1,distance=1e-8",
     RIDGE: "saddle:steepness=0.1,distance=0.0",
     "degenerate": "degenerate_saddle",
@@ -68,13 +67,28 @@ NOISY = {
 PAIRS = (("strict", "strict, noise 0.01"), ("strict", "strict, noise 0.1"), ("octopus", "octopus, noise 0.01"))
 """Which case is which other one under noise."""
 
+STEEPNESSES, INDICES = (1.0, 0.1, 0.01, 0.001), (1, 2, 5, 9)
+
+
+def on_axes(steepnesses: Sequence[float], indices: Sequence[int]) -> tuple[str, ...]:
+    """Return strict saddles with so steep a fall, in so many of 10 directions; what rises has curvature 1."""
+    return tuple(f"saddle:index={k},steepness={s:g},distance=0.001" for s in steepnesses for k in indices)
+
 
 def races(scale: Scale) -> list[Settings]:
-    """Return one race without noise and one with: a start 1e-3 away says little if the learning rate is not tuned."""
-    seeds, budget, tune = (2, "300ge", 4) if scale == "reduced" else (20, "3000ge", 12)
+    """Return a race without noise, one with, and one along the axes of steepness and index.
+
+    A start 1e-3 away says little if the learning rate is not tuned.
+    """
+    full = scale == "full"
+    axes = on_axes(STEEPNESSES, INDICES) if full else on_axes(STEEPNESSES[::2], INDICES[::2])
     return [
-        Settings(problems=tuple(cases.values()), methods=METHODS, budget=budget, batch_size=1, seeds=seeds, tune=tune)
-        for cases in (CASES, NOISY)
+        Settings(problems, METHODS, budget, batch_size=1, seeds=seeds, tune=tune)
+        for problems, budget, seeds, tune in (
+            (tuple(CASES.values()), *(("3000ge", 20, 12) if full else ("300ge", 2, 4))),
+            (tuple(NOISY.values()), *(("3000ge", 20, 12) if full else ("300ge", 2, 4))),
+            (axes, *(("1000ge", 6, 6) if full else ("100ge", 2, 2))),
+        )
     ]
 
 
@@ -83,13 +97,15 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
     label = {text: name for name, text in {**CASES, **NOISY}.items()}
     rows = []
     for raced in race:
+        text = raced.entry.problem
+        where = {"case": label[text]} if text in label else sources.read_options(text.partition(":")[2])
         problem = plan.problems[raced.entry.problem]
         least = problem.minimum or 0.0
         lowest = min(point.value for point in problem.stationary_points if point.value > least)
         below = 0.5 * (lowest + least)
         rows += [
             {
-                "case": label[raced.entry.problem],
+                **where,
                 "method": raced.entry.method,
                 "setting": setting,
                 "seed": outcome.run.seed,
@@ -108,8 +124,11 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
 
 def findings(rows: Rows) -> Findings:
     """Return who left every saddle, after how many gradient equivalents, and how often: tuned, then by default."""
-    tuned, default = ([row for row in rows if row["setting"] == setting] for setting in ("tuned", "default"))
-    cases = list(dict.fromkeys(row["case"] for row in rows))
+    tuned, default, along = (
+        [row for row in rows if row["setting"] == setting and ("case" in row) is of_case]
+        for setting, of_case in (("tuned", True), ("default", True), ("tuned", False))
+    )
+    cases = list(dict.fromkeys(row["case"] for row in tuned))
     table, order = _table("tuned", tuned, cases)
     said = [_said(tuned, case, order) for case in cases]
     duels = {
@@ -119,10 +138,10 @@ def findings(rows: Rows) -> Findings:
     }
     return Findings(
         duels,
-        _answer(tuned, default, cases, order),
+        [*_answer(tuned, default, cases, order), *_said_of_axes(along)],
         said,
         [table, _table("by default", default, cases)[0]],
-        {"": lambda: _draw(tuned, cases, order)},
+        {"": lambda: _draw(tuned, cases, order)} | ({"axes": lambda: _draw_axes(along, order)} if along else {}),
     )
 
 
@@ -210,5 +229,67 @@ def _draw(rows: Rows, cases: Sequence[str], order: Sequence[str]) -> Any:
     words = [[_cell(rows, m, case).replace("cannot take part", "-") for case in cases] for m in order]
     picture = page.heat(axes, shades, words, order, cases)
     axes.set_title("Gradient equivalents to leave the saddle behind (median)", loc="left", color=page.INK, fontsize=11)
+    figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
+    return figure
+
+
+# --------------------------------------------------------------------------------------------- along the two axes
+
+
+def _said_of_axes(rows: Rows) -> list[str]:
+    """Return how the cost of leaving grows from the steepest fall to the flattest, and from one direction to many."""
+    told = []
+    for axis, word in (("steepness", "the fall flattens from {} to {}"), ("index", "{} directions fall, not {}")):
+        values = _values(rows, axis)
+        if len(values) > 1:
+            first, last = values[0], values[-1]
+            growth = {
+                kind: [
+                    _along(rows, m, axis, last) / _along(rows, m, axis, first)
+                    for m in METHODS
+                    if uses_curvature(m) is curved and math.isfinite(_along(rows, m, axis, first))
+                ]
+                for curved, kind in ((True, "that use curvature"), (False, "that use gradients alone"))
+            }
+            ends = (f"{first:g}", f"{last:g}") if axis == "steepness" else (f"{last:g}", f"{first:g}")
+            told.append(
+                f"Where {word.format(*ends)}, leaving takes the methods "
+                + ", ".join(f"{kind} {_times(ratios)}" for kind, ratios in growth.items() if ratios)
+                + " (medians)."
+            )
+    return told
+
+
+def _times(ratios: Sequence[float]) -> str:
+    ratio = median(ratios)
+    return f"{ratio:.2g} times the cost" if math.isfinite(ratio) else "more than the budget"
+
+
+def _values(rows: Rows, axis: str) -> list[float]:
+    """Return the values on an axis, from where leaving is easiest: the steepest fall, a single direction."""
+    return sorted({row[axis] for row in rows}, reverse=axis == "steepness")
+
+
+def _along(rows: Rows, method: str, axis: str, value: float) -> float:
+    """Return the median cost of leaving at a value on an axis, over the other axis and the seeds; inf for nobody."""
+    here = [row["gradient_equivalents"] for row in rows if row["method"] == method and row[axis] == value]
+    return median(here) if here else math.inf
+
+
+def _draw_axes(rows: Rows, order: Sequence[str]) -> Any:
+    methods = [m for m in order if any(row["method"] == m for row in rows)]
+    points = [(axis, value) for axis in ("steepness", "index") for value in _values(rows, axis)]
+    figure = page.figure(1.1 * len(points) + 3, 0.34 * len(methods) + 2.2)
+    axes = figure.subplots()
+    times = np.array([[_along(rows, m, *point) for point in points] for m in methods])
+    shades = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    words = [[f"{time:.3g}" if math.isfinite(time) else "not left" for time in line] for line in times]
+    picture = page.heat(axes, shades, words, methods, [f"{axis} {value:g}" for axis, value in points])
+    axes.set_title(
+        "Gradient equivalents to leave a strict saddle, by how steep the fall is and in how many of 10 directions",
+        loc="left",
+        color=page.INK,
+        fontsize=11,
+    )
     figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
     return figure
