@@ -63,7 +63,9 @@ class Dense:
     def r_forward(self, cache: Any, rp: Parts, ra: Array | None) -> tuple[Array, Any]:
         a, W = cache
         rz = self.apply(rp, a)
-        return rz if ra is None else ra @ W + rz, (ra, rp["W"])
+        if ra is not None:
+            rz += ra @ W
+        return rz, (ra, rp["W"])
 
     def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]:
         (a, W), gz, (ra, rW) = cache, back, r_cache
