@@ -313,10 +313,15 @@ def test_caught_and_left_are_told_apart() -> None:
     more = saddles.findings([*rows, *axes])
     assert more.duels == found.duels
     flatter, broader = more.answer[-2:]
-    assert "flattens from 1 to 0.1, leaving takes the methods that use curvature 1 times the cost" in flatter
-    assert "that use gradients alone 10 times the cost" in flatter
+    assert "flattens from 1 to 0.1, leaving costs who uses curvature 1 times as much" in flatter
+    assert "who uses gradients alone 10 times as much" in flatter
     assert broader.startswith("Where 5 directions fall, not 1,")
-    assert "curvature 3 times the cost" in broader  # the median of 5 and 1
+    assert "curvature 3 times as much" in broader  # the median of 5 and 1
+    (picture, _) = more.figures["axes"]().axes
+    columns = [label.get_text() for label in picture.get_xticklabels()]
+    assert columns == ["steepness 1", "steepness 0.1", "index 1", "index 5"]
+    words = [text.get_text() for text in picture.texts]
+    assert words.count("not left") == 4  # newton, everywhere
 
 
 def test_ranks_decide_what_is_recommended() -> None:

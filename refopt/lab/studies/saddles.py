@@ -249,20 +249,20 @@ def _said_of_axes(rows: Rows) -> list[str]:
                     for m in METHODS
                     if uses_curvature(m) is curved and math.isfinite(_along(rows, m, axis, first))
                 ]
-                for curved, kind in ((True, "that use curvature"), (False, "that use gradients alone"))
+                for curved, kind in ((True, "who uses curvature"), (False, "who uses gradients alone"))
             }
             ends = (f"{first:g}", f"{last:g}") if axis == "steepness" else (f"{last:g}", f"{first:g}")
             told.append(
-                f"Where {word.format(*ends)}, leaving takes the methods "
+                f"Where {word.format(*ends)}, leaving costs "
                 + ", ".join(f"{kind} {_times(ratios)}" for kind, ratios in growth.items() if ratios)
-                + " (medians)."
+                + " (medians over the methods)."
             )
     return told
 
 
 def _times(ratios: Sequence[float]) -> str:
     ratio = median(ratios)
-    return f"{ratio:.2g} times the cost" if math.isfinite(ratio) else "more than the budget"
+    return f"{ratio:.2g} times as much" if math.isfinite(ratio) else "more than the budget"
 
 
 def _values(rows: Rows, axis: str) -> list[float]:
