@@ -25,8 +25,9 @@ def best(rows: Sequence[Row], value: str, curved: bool) -> tuple[float, str]:
 def duel_of_kinds(rows: Sequence[Row], cell: Sequence[str], value: str) -> Duel:
     """Compare the best method that uses curvature with the best that does not, cell by cell and seed by seed.
 
-    Rows of a cell agree in the columns `cell`. The best of a kind there has the least median of `value`; where it
-    has no run of a seed, or one that is nan, it counts as inf.
+    Rows of a cell agree in the columns `cell`. Who stands for a kind has the least median of `value` there over the
+    other seeds, for the best on a seed are in part its luckiest; where there is one seed alone, over that. Where it has
+    no run of the seed, or one that is nan, it counts as inf.
     """
     cells: dict[Any, list[Row]] = {}
     for row in rows:
@@ -34,11 +35,14 @@ def duel_of_kinds(rows: Sequence[Row], cell: Sequence[str], value: str) -> Duel:
     curved: list[float] = []
     plain: list[float] = []
     for here in cells.values():
-        seeds = list(dict.fromkeys(row.get("seed", 0) for row in here))
-        for kind, ends in ((True, curved), (False, plain)):
-            _, method = best(here, value, kind)
-            of_seed = {row.get("seed", 0): number(row, value) for row in here if row["method"] == method}
-            ends += [of_seed.get(seed, math.inf) for seed in seeds]
+        by_seed: dict[Any, list[Row]] = {}
+        for row in here:
+            by_seed.setdefault(row.get("seed", 0), []).append(row)
+        for seed, on_it in by_seed.items():
+            others = [row for other, those in by_seed.items() if other != seed for row in those] or on_it
+            for kind, ends in ((True, curved), (False, plain)):
+                _, method = best(others, value, kind)
+                ends.append(min((number(row, value) for row in on_it if row["method"] == method), default=math.inf))
     return duel(curved, plain)
 
 

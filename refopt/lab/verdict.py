@@ -58,13 +58,13 @@ LIMITS = """\
 ## The limits of the evidence
 
 Two cores, networks of 1e3 to 1e5 parameters, minutes of training, and a search space a method that was written by
-people who know the methods. The sign tests above compare the best of many methods with the best of a few, picked by the
-numbers they are compared on, and cells of a grid are no independent samples: read them as a summary, not as proof.
-Seconds are those of the machine that ran it, which may have been busy: ranks by the clock
-move from run to run where they are close. The wall clock compares NumPy code on one thread a run: methods made of few
-large matrix products look better than on a GPU, where element-wise rules are free beside the gradient. The tuning
-budget is small and equal. Nothing is said here about generalisation beyond the test columns. Where workers are unequal,
-a synchronous step waits for the slowest: a method with fewer and dearer steps waits less often, and
+people who know the methods. The sign tests above compare the best of many methods with the best of a few, on each seed
+those that were best on the others (where there is one seed, on that), and cells of a grid are no independent samples:
+read them as a summary, not as proof. Seconds are those of the machine that ran it, which may have been busy: ranks by
+the clock move from run to run where they are close. The wall clock compares NumPy code on one thread a run: methods
+made of few large matrix products look better than on a GPU, where element-wise rules are free beside the gradient. The
+tuning budget is small and equal. Nothing is said here about generalisation beyond the test columns. Where workers are
+unequal, a synchronous step waits for the slowest: a method with fewer and dearer steps waits less often, and
 [the page on scale](../scale.md) has the arithmetic.
 """
 
