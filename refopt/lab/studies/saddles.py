@@ -86,7 +86,7 @@ def races(scale: Scale) -> list[Settings]:
         Settings(problems, METHODS, budget, batch_size=1, seeds=seeds, tune=tune)
         for problems, budget, seeds, tune in (
             (tuple(CASES.values()), *(("3000ge", 20, 12) if full else ("300ge", 2, 4))),
-            (tuple(NOISY.values()), *(("3000ge", 20, 12) if full else ("300ge", 2, 4))),
+            (tuple(NOISY.values()), *(("1000ge", 12, 8) if full else ("300ge", 2, 4))),
             (axes, *(("1000ge", 6, 6) if full else ("100ge", 2, 2))),
         )
     ]
