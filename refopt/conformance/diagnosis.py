@@ -270,7 +270,7 @@ class _Search:
         """Say whether two paths are the same, loosely, in units of the way moved."""
         apart = distance(x, y)
         with np.errstate(invalid="ignore", over="ignore"):
-            moved = np.fmax(np.max(np.abs(x - stream.x0), axis=0), np.max(np.abs(y - stream.x0), axis=0))
+            moved = np.fmax.reduce(np.fmax(np.abs(x - stream.x0), np.abs(y - stream.x0)))  # before either is nan
             unit = COARSE * moved + 1e3 * unit_roundoff(x.dtype) * np.abs(stream.x0)
             return bool(np.all((apart == 0) | (apart <= self._as(stream).reach(unit[None]) + self._amplified(stream))))
 

@@ -99,3 +99,12 @@ def test_a_right_method_by_hand_raises_no_alarm(name: str) -> None:
     update, options = REPLAYED[name]
     comparison = compare(update, name.split()[0], steps=60, **options)
     assert comparison.agrees, str(comparison)
+
+
+def test_what_rounding_alone_decides_is_not_compared() -> None:
+    """Near step 146 of the quadratic the rule amplifies rounding a thousandfold a step."""
+    right = made("Adafactor: clip 2").update
+    assert compare(right, "adafactor", streams=["quadratic"], clip=2.0).agrees
+    wrong = compare(right, "adafactor", streams=["quadratic"], clip=2.0, power=0.8 * (1 + 1e-9))
+    assert wrong.first is not None
+    assert wrong.first.step < 140

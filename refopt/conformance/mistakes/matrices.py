@@ -15,8 +15,14 @@ from refopt.curvature.modes import mode_products
 # ------------------------------------------------------------------------------------------------------------ Adafactor
 
 
-def estimated(v: Callable[[Array, Array], Array]) -> Rule:
-    """Return the rule that has v(row, col) for the second moment of a matrix."""
+def factored(row: Array, col: Array) -> Array:
+    """Return the second moment of a matrix, as it should be."""
+    v: Array = row / np.mean(row, axis=-2, keepdims=True) * col
+    return v
+
+
+def adafactor(v: Callable[[Array, Array], Array] = factored, *, in_proportion: bool = True) -> Rule:
+    """Return the rule with v(row, col) for a matrix, and with steps of rho u where they are not in proportion to w."""
 
     def rule(call: Call) -> tuple[Array, Any]:
         layout, hyper, rms = call.hyper["layout"], call.hyper, call.method.rms
@@ -26,7 +32,8 @@ def estimated(v: Callable[[Array, Array], Array]) -> Rule:
             u = g[name] / np.sqrt(v(state.row[name], state.col[name]) if name in state.row else state.v[name])
             u = u / max(1.0, rms(u) / hyper["clip"])
             rho = min(hyper["lr"], state.k**-0.5) if hyper["relative_step"] else hyper["lr"]
-            moved[name] = (1 - hyper["lr"] * hyper["weight_decay"]) * w - rho * max(hyper["eps2"], rms(w)) * u
+            size = max(hyper["eps2"], rms(w)) if in_proportion else 1.0
+            moved[name] = (1 - hyper["lr"] * hyper["weight_decay"]) * w - rho * size * u
         return layout.join(moved), state
 
     return rule
@@ -42,20 +49,10 @@ def beta2_stays(beta2: float) -> Rule:
     return rule
 
 
-def not_in_proportion(call: Call) -> tuple[Array, Any]:
-    """Step by rho u, whatever the weights are."""
-    x, state = call(weight_decay=0.0)
-    layout, rms = call.hyper["layout"], call.method.rms
-    steps = layout.split(x - call.x)
-    sizes = {name: max(call.hyper["eps2"], rms(w)) for name, w in layout.split(call.x).items()}
-    step = layout.join({name: steps[name] / size for name, size in sizes.items()})
-    return call.x + step - call.hyper["lr"] * call.decay, state
-
-
 ADAFACTOR: dict[str, Rule] = {
-    "steps not in proportion to w": not_in_proportion,
-    "row col not divided by its mean": estimated(lambda row, col: row * col),
-    "the geometric mean of row and col": estimated(lambda row, col: np.sqrt(row * col)),
+    "steps not in proportion to w": adafactor(in_proportion=False),
+    "row col not divided by its mean": adafactor(lambda row, col: row * col),
+    "the geometric mean of row and col": adafactor(lambda row, col: np.sqrt(row * col)),
     **{f"beta2 = {beta2} throughout": beta2_stays(beta2) for beta2 in (0.9, 0.99, 0.999)},
 }
 
