@@ -8,9 +8,8 @@ of the reference, where h is the largest hyperparameter below 1: a library may c
 is better than 1e-12 in float64. Where it is not, the spread is measured. The reference is replayed with every number
 that rounding can touch (hyperparameters, gradient, x, state) lowered by up to half an ulp, at random, at every step.
 With s_t the largest change of x so far in any of these replays, the candidate may differ by SAFETY s_t more: where the
-rule amplifies rounding, as sqrt(v - m^2) does on a constant run, right candidates part too. From where s_t exceeds
-sqrt(u) |x|_t, half of the digits being lost, a coordinate tells nothing more: rounding then grows by itself, and twice
-as much of it is a thousandfold difference soon.
+rule amplifies rounding, as sqrt(v - m^2) does on a constant run, right candidates part too. s is taken
+a step ahead: where it grows a thousandfold a step, twice the rounding is there a step sooner.
 
 All of this is coordinate by coordinate, unless the rule mixes the coordinates of a tensor, as Shampoo's roots do: then
 the rounding of the largest reaches all of them, and |x|_t and s_t are those of the tensor, their largest entries.
@@ -19,7 +18,6 @@ the rounding of the largest reaches all of them, and |x|_t and s_t are those of 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -82,17 +80,10 @@ class Reference:
 
     @cached_property
     def spread(self) -> Array:
-        """SAFETY times what rounding was seen to do: (steps, n), in units of x."""
+        """SAFETY times what rounding was seen to do up to the next step: (steps, n), in units of x."""
         changes = [distance(self._lowered(run), self.x) for run in range(SPREAD_RUNS)]
-        return SAFETY * np.maximum.accumulate(self.reach(np.max(changes, axis=0)))
-
-    @cached_property
-    def lost(self) -> Array:
-        """Where rounding has taken half of the digits of a finite x, and nothing can be compared: (steps, n)."""
-        size = np.fmax.accumulate(self.reach(np.abs(self.x)))
-        with np.errstate(invalid="ignore"):
-            gone = self.spread > SAFETY * math.sqrt(unit_roundoff(self.x.dtype)) * size
-        return np.logical_or.accumulate(gone) & np.isfinite(self.x)
+        seen = np.maximum.accumulate(self.reach(np.max(changes, axis=0)))
+        return SAFETY * np.concatenate([seen[1:], seen[-1:]])
 
     @cached_property
     def mixes(self) -> bool:

@@ -192,7 +192,6 @@ def trace(path: Path, reference: Reference, rtol: float = 0.0) -> Trace:
     allowed = reference.rounding[rows] + rtol * unit
     if (apart > allowed).any():
         allowed = allowed + reference.spread[rows]
-        apart = np.where(reference.lost[rows], 0.0, apart)
     nowhere = np.isnan(allowed) | ~np.isfinite(x[rows])
     allowed = np.where(nowhere, 0.0, allowed)  # of a reference that is not finite nothing is allowed
     beyond, relative, tolerance = apart > allowed, apart / unit, allowed / unit

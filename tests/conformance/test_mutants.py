@@ -101,8 +101,8 @@ def test_a_right_method_by_hand_raises_no_alarm(name: str) -> None:
     assert comparison.agrees, str(comparison)
 
 
-def test_what_rounding_alone_decides_is_not_compared() -> None:
-    """Near step 146 of the quadratic the rule amplifies rounding a thousandfold a step."""
+def test_rounding_that_grows_a_thousandfold_a_step_raises_no_alarm() -> None:
+    """As Adafactor's does near step 146 of the quadratic."""
     right = made("Adafactor: clip 2").update
     assert compare(right, "adafactor", streams=["quadratic"], clip=2.0).agrees
     wrong = compare(right, "adafactor", streams=["quadratic"], clip=2.0, power=0.8 * (1 + 1e-9))
