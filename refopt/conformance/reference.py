@@ -7,9 +7,9 @@ With u the unit roundoff of the dtype and |x|_t the largest size of a coordinate
 of the reference, where h is the largest hyperparameter below 1: a library may compute 1 - h^t in the dtype of x. That
 is better than 1e-12 in float64. Where it is not, the spread is measured. The reference is replayed with every number
 that rounding can touch (hyperparameters, gradient, x, state) lowered by up to half an ulp, at random, at every step.
-With s_t the largest change of x so far in any of these replays, the candidate may differ by SAFETY s_t more: where the
-rule amplifies rounding, as sqrt(v - m^2) does on a constant run, right candidates part too. s is taken
-a step ahead: where it grows a thousandfold a step, twice the rounding is there a step sooner.
+With s_t the largest change of x so far in any of these replays, the candidate may differ by SAFETY s_{t+1} more: where
+the rule amplifies rounding, as sqrt(v - m^2) does on a constant run, right candidates part too, and where it does so a
+thousandfold a step, one that rounds twice as much is there a step sooner.
 
 All of this is coordinate by coordinate, unless the rule mixes the coordinates of a tensor, as Shampoo's roots do: then
 the rounding of the largest reaches all of them, and |x|_t and s_t are those of the tensor, their largest entries.
