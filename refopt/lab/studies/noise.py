@@ -76,7 +76,8 @@ SHAPES = (
 def races(scale: Scale) -> list[Settings]:
     """Return one race a noise model, its scales the problems; one on unit tests; and one a batch size on real data."""
     full = scale == "full"
-    budget, seeds, tune = ("300ge", 4, 4) if full else ("120ge", 2, 4)
+    budget, of_tests, of_data = ("300ge", "100ge", "10ge") if full else ("120ge", "60ge", "5ge")
+    seeds, tune = (4 if full else 2), 4
     strengths = (0.001, 0.01, 0.1, 0.5, 1.0) if full else (0.01, 1.0)
     batches = (1, 4, 16, 64, 256, 569) if full else (1, 32, 569)
     shapes, noises = (SHAPES, ("none", *MODELS)) if full else (SHAPES[:3], MODELS[:2])
@@ -92,8 +93,8 @@ def races(scale: Scale) -> list[Settings]:
     data = ("logistic_breast_cancer",)
     return [
         *(Settings(p, METHODS, budget, batch_size=1, seeds=seeds, tune=tune) for p in models),
-        Settings(tests, METHODS, "100ge" if full else "60ge", batch_size=1, seeds=2, tune=tune),
-        *(Settings(data, METHODS, "10ge", batch_size=batch, seeds=seeds, tune=tune) for batch in batches),
+        Settings(tests, METHODS, of_tests, batch_size=1, seeds=2, tune=tune),
+        *(Settings(data, METHODS, of_data, batch_size=batch, seeds=seeds, tune=tune) for batch in batches),
     ]
 
 
