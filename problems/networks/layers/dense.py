@@ -62,9 +62,10 @@ class Dense:
 
     def r_forward(self, cache: Any, rp: Parts, ra: Array | None) -> tuple[Array, Any]:
         a, W = cache
-        rz = self.apply(rp, a)
-        if ra is not None:
-            rz += ra @ W
+        if ra is None:
+            return self.apply(rp, a), (ra, rp["W"])
+        rz = ra @ W
+        rz += self.apply(rp, a)
         return rz, (ra, rp["W"])
 
     def r_backward(self, cache: Any, back: Any, r_cache: Any, rgz: Array) -> tuple[Array | None, Parts]:
