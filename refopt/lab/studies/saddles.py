@@ -99,7 +99,7 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
     for raced in race:
         text = raced.entry.problem
         where = {"case": label[text]} if text in label else sources.read_options(text.partition(":")[2])
-        problem = plan.problems[raced.entry.problem]
+        problem = plan.problems[text]
         least = problem.minimum or 0.0
         lowest = min(point.value for point in problem.stationary_points if point.value > least)
         below = 0.5 * (lowest + least)
