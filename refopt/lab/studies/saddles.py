@@ -69,6 +69,12 @@ PAIRS = (("strict", "strict, noise 0.01"), ("strict", "strict, noise 0.1"), ("oc
 
 STEEPNESSES, INDICES = (1.0, 0.1, 0.01, 0.001), (1, 2, 5, 9)
 
+SCALES = {
+    "reduced": (("300ge", 2, 4), ("300ge", 2, 4), ("100ge", 2, 2)),
+    "full": (("3000ge", 20, 12), ("1000ge", 12, 8), ("1000ge", 6, 6)),
+}
+"""The budget, the seeds and the trials of the cases, of those in noise, and of the axes."""
+
 
 def on_axes(steepnesses: Sequence[float], indices: Sequence[int]) -> tuple[str, ...]:
     """Return strict saddles with so steep a fall, in so many of 10 directions; what rises has curvature 1."""
@@ -80,15 +86,11 @@ def races(scale: Scale) -> list[Settings]:
 
     A start 1e-3 away says little if the learning rate is not tuned.
     """
-    full = scale == "full"
-    axes = on_axes(STEEPNESSES, INDICES) if full else on_axes(STEEPNESSES[::2], INDICES[::2])
+    step = 2 if scale == "reduced" else 1
+    problems = (tuple(CASES.values()), tuple(NOISY.values()), on_axes(STEEPNESSES[::step], INDICES[::step]))
     return [
-        Settings(problems, METHODS, budget, batch_size=1, seeds=seeds, tune=tune)
-        for problems, budget, seeds, tune in (
-            (tuple(CASES.values()), *(("3000ge", 20, 12) if full else ("300ge", 2, 4))),
-            (tuple(NOISY.values()), *(("1000ge", 12, 8) if full else ("300ge", 2, 4))),
-            (axes, *(("1000ge", 6, 6) if full else ("100ge", 2, 2))),
-        )
+        Settings(those, METHODS, budget, batch_size=1, seeds=seeds, tune=tune)
+        for those, (budget, seeds, tune) in zip(problems, SCALES[scale], strict=True)
     ]
 
 
@@ -124,10 +126,9 @@ def keep(race: Sequence[Raced], plan: Plan) -> Rows:
 
 def findings(rows: Rows) -> Findings:
     """Return who left every saddle, after how many gradient equivalents, and how often: tuned, then by default."""
-    tuned, default, along = (
-        [row for row in rows if row["setting"] == setting and ("case" in row) is of_case]
-        for setting, of_case in (("tuned", True), ("default", True), ("tuned", False))
-    )
+    of_cases = [row for row in rows if "case" in row]
+    tuned, default = ([row for row in of_cases if row["setting"] == setting] for setting in ("tuned", "default"))
+    along = [row for row in rows if "case" not in row and row["setting"] == "tuned"]
     cases = list(dict.fromkeys(row["case"] for row in tuned))
     table, order = _table("tuned", tuned, cases)
     said = [_said(tuned, case, order) for case in cases]
@@ -222,13 +223,24 @@ def _said(rows: Rows, case: str, methods: Sequence[str]) -> str:
 
 
 def _draw(rows: Rows, cases: Sequence[str], order: Sequence[str]) -> Any:
-    figure = page.figure(1.15 * len(cases) + 3, 0.34 * len(order) + 2.2)
-    axes = figure.subplots()
-    times = np.array([[_time(rows, m, c) for c in cases] for m in order])
-    shades = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    times = [[_time(rows, m, case) for case in cases] for m in order]
     words = [[_cell(rows, m, case).replace("cannot take part", "-") for case in cases] for m in order]
-    picture = page.heat(axes, shades, words, order, cases)
-    axes.set_title("Gradient equivalents to leave the saddle behind (median)", loc="left", color=page.INK, fontsize=11)
+    return _map("Gradient equivalents to leave the saddle behind (median)", times, words, order, cases)
+
+
+def _map(
+    title: str,
+    times: Sequence[Sequence[float]],
+    words: Sequence[Sequence[str]],
+    methods: Sequence[str],
+    columns: Sequence[str],
+) -> Any:
+    """Return a figure of what leaving costs each method (rows) in each place (columns), inf where it does not."""
+    figure = page.figure(1.15 * len(columns) + 3, 0.34 * len(methods) + 2.2)
+    axes = figure.subplots()
+    shades = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    picture = page.heat(axes, shades, words, methods, columns)
+    axes.set_title(title, loc="left", color=page.INK, fontsize=11)
     figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
     return figure
 
@@ -239,7 +251,10 @@ def _draw(rows: Rows, cases: Sequence[str], order: Sequence[str]) -> Any:
 def _said_of_axes(rows: Rows) -> list[str]:
     """Return how the cost of leaving grows from the steepest fall to the flattest, and from one direction to many."""
     told = []
-    for axis, word in (("steepness", "the fall flattens from {} to {}"), ("index", "{} directions fall, not {}")):
+    for axis, word in (
+        ("steepness", "the fall flattens from {first:g} to {last:g}"),
+        ("index", "{last} directions fall, not {first}"),
+    ):
         values = _values(rows, axis)
         if len(values) > 1:
             first, last = values[0], values[-1]
@@ -251,9 +266,8 @@ def _said_of_axes(rows: Rows) -> list[str]:
                 ]
                 for curved, kind in ((True, "who uses curvature"), (False, "who uses gradients alone"))
             }
-            ends = (f"{first:g}", f"{last:g}") if axis == "steepness" else (f"{last:g}", f"{first:g}")
             told.append(
-                f"Where {word.format(*ends)}, leaving costs "
+                f"Where {word.format(first=first, last=last)}, leaving costs "
                 + ", ".join(f"{kind} {_times(ratios)}" for kind, ratios in growth.items() if ratios)
                 + " (medians over the methods)."
             )
@@ -277,19 +291,9 @@ def _along(rows: Rows, method: str, axis: str, value: float) -> float:
 
 
 def _draw_axes(rows: Rows, order: Sequence[str]) -> Any:
+    title = "Gradient equivalents to leave a strict saddle, by how steep the fall is and in how many of 10 directions"
     methods = [m for m in order if any(row["method"] == m for row in rows)]
     points = [(axis, value) for axis in ("steepness", "index") for value in _values(rows, axis)]
-    figure = page.figure(1.1 * len(points) + 3, 0.34 * len(methods) + 2.2)
-    axes = figure.subplots()
-    times = np.array([[_along(rows, m, *point) for point in points] for m in methods])
-    shades = np.where(np.isfinite(times), np.log10(np.maximum(times, 1.0)), np.nan)
+    times = [[_along(rows, m, *point) for point in points] for m in methods]
     words = [[f"{time:.3g}" if math.isfinite(time) else "not left" for time in line] for line in times]
-    picture = page.heat(axes, shades, words, methods, [f"{axis} {value:g}" for axis, value in points])
-    axes.set_title(
-        "Gradient equivalents to leave a strict saddle, by how steep the fall is and in how many of 10 directions",
-        loc="left",
-        color=page.INK,
-        fontsize=11,
-    )
-    figure.colorbar(picture, ax=axes, label="log10 of gradient equivalents", shrink=0.6)
-    return figure
+    return _map(title, times, words, methods, [f"{axis} {value:g}" for axis, value in points])
