@@ -1,8 +1,9 @@
-"""Fixtures that every test file shares: the array libraries, and nothing else."""
+"""What every test file shares: the array libraries, and Ctrl-C where a shell has it ignored."""
 
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,13 @@ from backends.arrays import asnumpy, get_backend
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """A shell starts what runs in its background with Ctrl-C ignored; what the tests start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

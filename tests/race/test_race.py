@@ -322,10 +322,7 @@ ENDLESS = ("saddle", "--methods", "sgd,adam,nesterov", "--tune", "3", "--seeds",
 
 def start(out: Path) -> subprocess.Popen[bytes]:
     """Start a race in a process of its own and wait until it has finished a few runs."""
-    # A shell starts what runs in its background with Ctrl-C ignored, and so would be what the tests there start.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heard}; from refopt.cli import main; main()"
-    command = [sys.executable, "-c", code, "race", *ENDLESS, "--out", str(out)]
+    command = [sys.executable, "-c", "from refopt.cli import main; main()", "race", *ENDLESS, "--out", str(out)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     deadline = time.monotonic() + 120
     while len(list((out / "runs").glob("*.json"))) < 4:
