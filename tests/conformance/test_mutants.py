@@ -58,6 +58,12 @@ def test_a_mutant_is_explained_as_it_was_made(name: str) -> None:
     check(name, streams=FEW, steps=STEPS.get(name, 20))
 
 
+@pytest.mark.parametrize("name", ["Yogi: sign", "Adafactor: absolute step"])
+def test_what_turns_nan_or_moves_far_is_explained(name: str) -> None:
+    """On the saddle the one is nan after four steps, and the first step of the other is larger than x."""
+    check(name, streams=("scales", "saddle"), steps=6)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_is_flagged_and_explained_on_all_streams(name: str) -> None:
