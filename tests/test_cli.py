@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+from rich.text import Text
 
 from refopt import cli, method
 
@@ -33,6 +35,18 @@ def test_python_m_refopt_is_refopt() -> None:
     told = subprocess.run([sys.executable, "-m", "refopt", "list", "backends"], capture_output=True, text=True)
     assert (told.returncode, told.stderr) == (0, "")
     assert "numpy" in told.stdout
+
+
+def test_no_help_is_taken_for_markup() -> None:
+    """As "install refopt[dask]" is, whose brackets then vanish."""
+    asked = [typer.main.get_command(cli.app)]
+    told = []
+    for command in asked:
+        asked += getattr(command, "commands", {}).values()
+        told += [command.help, *(getattr(option, "help", None) for option in command.params)]
+    assert len(told) > 60
+    for text in filter(None, told):
+        assert Text.from_markup(text).plain == text.replace("\\[", "["), text
 
 
 @pytest.mark.parametrize("name", method.names())

@@ -16,7 +16,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from refopt.race.engine import Watch
 
-ENGINE = "What performs the runs: local (processes), or dask (a cluster; install refopt[dask])."
+ENGINE = "What performs the runs: local (processes), or dask (a cluster; install refopt\\[dask])."
 SCHEDULER = "The address of a dask scheduler, tcp://HOST:8786; processes of this machine unless given."
 
 

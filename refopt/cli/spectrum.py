@@ -22,9 +22,10 @@ def spectrum(
     density: Annotated[bool, typer.Option("--density", help="The spectral density.")] = False,
     chunk: Annotated[int, typer.Option(help="Examples linearised at once: bounds the memory.")] = 4096,
     backend: Annotated[str, typer.Option(help="numpy, cupy or array_api_strict.")] = "numpy",
-    dtype: Annotated[str | None, typer.Option(help="float64 or float32 [float64].")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float64 or float32 \\[float64].")] = None,
     engine: Annotated[
-        str, typer.Option(help="Where the examples are: local, or dask (spread over a cluster; install refopt[dask]).")
+        str,
+        typer.Option(help="Where the examples are: local, or dask (spread over a cluster; install refopt\\[dask])."),
     ] = "local",
     scheduler: Annotated[str | None, typer.Option(help=SCHEDULER)] = None,
     seed: Annotated[int, typer.Option(help="Of the start, and of what is drawn.")] = 0,
