@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import importlib.util
+import importlib
 import pkgutil
 import re
 import textwrap
@@ -22,12 +22,10 @@ PAGES = [*COURSE, *(DOCS / f"{name}.md" for name in OTHERS)]
 
 
 def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """Import a module of docs/, which its hooks import by the same name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        return importlib.import_module(name)
 
 
 def hooked() -> ModuleType:
@@ -153,8 +151,7 @@ def test_the_links_of_a_page_lead_to_the_lines_of_the_file() -> None:
 
 def test_the_links_of_correctness_lead_to_the_tests() -> None:
     """In the repository to the file, on the site to the line."""
-    pytest.importorskip("mkdocs")
-    hooks = load("hooks")
+    hooks = hooked()
     page = (DOCS / "correctness.md").read_text()
     assert "](../tests/first_order/test_adam.py#test_what_becomes_adam)" in page
     assert not re.search(r"^- (?!dialects)[\w ]+: `", page, re.MULTILINE), "a test without a link"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+
+from tests.test_docs import hooked
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,13 +23,7 @@ def test_the_scripts_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_table_of_methods_is_fresh() -> None:
-    spec = importlib.util.spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    pytest.importorskip("mkdocs")
-    hooks = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hooks)
-    assert hooks.readme(README) == README, "run python docs/hooks.py"
+    assert hooked().readme(README) == README, "run python docs/hooks.py"
 
 
 def test_links_lead_somewhere() -> None:
